@@ -94,8 +94,8 @@ class Endpoint:
         account: A label for the bill, never the key.
         maker: Whether the service is the maker of its models, so that it charges their list prices.
         source: Where these facts were read, and when.
-        query: Query of every request's URL (``{"api-version": "2025-03-01"}``); part of the request key. No API key.
-        headers: Headers of every request; part of the request key. No API key.
+        query: Query of each request's URL (``{"api-version": "2025-03-01"}``); part of the request key. No API key.
+        headers: Headers of each request; part of the request key. No API key.
         key_header: The header that carries the API key.
         key_prefix: The word before the API key; None is ``Bearer`` in ``Authorization``, and no word in other headers.
         ca_file: A PEM file of authorities that are trusted beside the public ones; None adds none.

@@ -59,8 +59,8 @@ RESERVE_BYTES_PER_REQUEST = 1024 * 1024
 """Free space kept on the journals' disk for each attempt in flight: about 20 seconds of speech, the mean of all."""
 
 SHIP_EVERY_S = 1.0
-"""How often the journals of open parts are shipped to a destination that outlives this machine, when no request waits
-for it: after a slow answer, the next one may be long in coming."""
+"""How often the journals of open parts are shipped to a destination that outlives this machine, even if no request
+waits for it: an answer may be the last one for a while."""
 
 SHIP_TIMEOUT_S = 60.0
 """How long requests wait for a destination that takes no journals before the run ends."""
@@ -112,7 +112,8 @@ MAX_CHANNELS = 8
 """Every container that we read can carry this many; speech has one or two."""
 
 PLAUSIBLE_RATIO = 4
-"""A reported count is implausible when it is more than this many times our count, or less than our count by as much."""
+"""A reported count is implausible when it is more than our count times this ratio, or less than our count divided by
+it."""
 
 MAX_HEADER_BYTES = 64 * 1024
 """The longest header, or status line, of an answer."""

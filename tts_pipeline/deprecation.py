@@ -17,7 +17,7 @@ Owner = TypeVar("Owner")
 
 
 def warn_renamed(old: str, new: str, stacklevel: int = 2) -> None:
-    """Warn that a name is deprecated; the warning is attributed ``stacklevel`` frames above this function's caller."""
+    """Warn that a name is deprecated; a ``stacklevel`` of 1 blames this function's caller, 2 the caller's caller."""
     message = f"{old} is now {new}; the old name goes in tts-pipeline {REMOVED_IN}"
     warn(message, DeprecationWarning, stacklevel + 1)
 

@@ -30,7 +30,7 @@ _TEXT_AT_END = re.compile(rb"[\t\r\n -~]{%d,}\0*\Z" % _MIN_TEXT_BYTES)
 def split_files(data: bytes, name: str) -> Sequence[bytes]:
     """Return the files of a body, in order and unchanged; mostly a single one, which is the same object as ``data``.
 
-    All files have the format of the first, ``name``.
+    ``name`` is the format of the first; the others may have another one.
     """
     if name == "wav" and is_canonical(data):
         return (data,)

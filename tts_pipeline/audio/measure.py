@@ -46,7 +46,7 @@ class _Options(NamedTuple):
 
 
 def make_playable(data: bytes, *, complete: bool, max_s: float = MAX_CLIP_S) -> FlaggedAudio:
-    """Return received bytes as playable, measured audio, and flags; right bytes are kept as the same object.
+    """Return received bytes as playable, measured audio, and flags; bytes that already play stay the same object.
 
     ``complete`` is False when the bytes ended with the connection, without a length or chunks. The container then
     shows whether they are whole; if it cannot (PCM, a header without sizes), the audio gets the flag

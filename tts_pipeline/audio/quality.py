@@ -59,7 +59,7 @@ class Thresholds:
             ``speaking_rate``).
         margin_s: ``too_long``: the speech is longer than the slowest reading of the text by more than this; a single
             word is spoken slower than in a sentence.
-        silence_around_s: ``too_long``, too: the silence around the speech is longer than this as well.
+        silence_around_s: ``too_long``, too: with the silence around the speech, the audio is longer by more than this.
     """
 
     empty_below_s: float = 0.01

@@ -56,10 +56,10 @@ class Catalog:
             model: The model's name as sent.
 
         Returns:
-            The service's own card, else the card for any service. For a service by URL, else the model's card on the
+            The service's own card, else the card for any service. A service by URL may also get the model's card on the
             first other service in the catalog, preferably of the same dialect: with the maker's prices, but without the
-            rate limit, which is another account's. For an unknown model there, a card that sends any parameter and has
-            no price and no limit.
+            rate limit, which is another account's. For a model without any card, it gets a card that sends any
+            parameter and has no price and no limit.
 
         Raises:
             ConfigurationError: A service of the catalog has no such model; the hint lists its models.

@@ -45,6 +45,8 @@ from tts_pipeline.wire.response import Response, request_id_of
 from tts_pipeline.wire.retry_after import rate_limit_reset_s, retry_after_s
 
 NO_AUDIO = "NoAudio"
+"""The code of a whole answer in which nothing could be audio."""
+
 INVALID_HTTP = "InvalidHttpAnswer"
 """The code of an answer that is not valid HTTP."""
 
@@ -102,8 +104,8 @@ def missing_audio_error(
     """Return the error for a whole answer without audio, which may have been billed. The message describes the answer.
 
     ``is_unreadable``: the answer may hold audio in a form that we cannot read; it is never bought again. Otherwise it
-    is retried: models sometimes fail like this (a Gemini model's 200 with ``finishReason: OTHER``, seen 2026-11). A
-    request id of None takes that of the headers.
+    is bought once more: models sometimes fail like this (a Gemini model's 200 with ``finishReason: OTHER``, seen
+    2026-11). A request id of None takes that of the headers.
     """
     return (UnreadableError if is_unreadable else TransientError)(
         message,

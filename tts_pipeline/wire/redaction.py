@@ -110,7 +110,7 @@ def _patterns_of(secret: str) -> Iterator[str]:
 
 
 def _literals(secret: str) -> list[str]:
-    """Return the strings of which any text with a secret, or a large part of it, contains at least one."""
+    """Return strings such that any text with a secret, or with a large part of it, contains at least one of them."""
     if len(secret) < _SHORT_CHARACTERS:
         return [secret]
     head = secret[:_MAX_CHARACTERS]
@@ -134,7 +134,7 @@ _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;
 
 
 def _in_base64(secret: str) -> Iterator[str]:
-    """Yield the strings of which base64 of any text with the secret contains one, by the secret's offset modulo 3."""
+    """Yield strings such that base64 of any text with the secret contains one of them, by its offset modulo 3."""
     for shift in range(3):
         encoded = base64.b64encode(b"\0" * shift + secret.encode()).decode().rstrip("=")
         inner = encoded[(0, 2, 3)[shift] : -1]  # the characters at both ends hold bits of the text beside the secret
