@@ -148,7 +148,7 @@ def test_a_column_of_another_type(flash: Card, value: object) -> None:
 def test_rows_without_a_required_parameter(instruct: Card) -> None:
     """An error with their number, unless a fixed value stands in."""
     counts: dict[object, int] = {"Cherry": 5, None: 2}
-    with pytest.raises(ConfigurationError, match="needs the parameter 'voice', and 2 rows lack it"):
+    with pytest.raises(ConfigurationError, match="2 rows without the parameter 'voice'"):
         check_column(instruct, "voice", counts)
     assert check_column(instruct, "voice", counts, has_fixed_value=True) == {"Cherry": "Cherry"}
 

@@ -66,7 +66,7 @@ def check_column(
     unset = counts.get(None, 0)
     if unset and parameter and parameter.required and not has_fixed_value:
         raise ConfigurationError(
-            f"{_model_on_service(card)} needs the parameter {name!r}, and {unset} {_row_noun(unset)} lack it",
+            f"{unset} {_row_noun(unset)} without the parameter {name!r}, which {_model_on_service(card)} needs",
             hint=f"fill the column, or give a value for all rows; it takes {expectation(parameter)}",
         )
     is_unchecked = name in unchecked
