@@ -91,7 +91,7 @@ def test_mistakes_in_a_price(content: str, message: str) -> None:
         ('type = "number"\nminimum = 2\nmaximum = 1', "maximum must not be below minimum"),
         ('type = "number"\nstep = 0.1', "step must be above 0 and needs a minimum"),
         ('type = "number"\nminimum = 0\nstep = 0', "step must be above 0"),
-        ('type = "string"\nchoices = ["a"]\nlabels = { b = "x" }', "labels.b is the label of something"),
+        ('type = "string"\nchoices = ["a"]\nlabels = { b = "x" }', "labels.b is a label for a value"),
     ],
 )
 def test_mistakes_in_a_parameter(content: str, message: str) -> None:

@@ -68,7 +68,7 @@ def test_no_authentication_gets_no_key(catalog: Catalog) -> None:
 def test_plain_http_is_refused(catalog: Catalog) -> None:
     """Also for a service that was made without the catalog's class."""
     for service in (catalog.service("http://gateway.example"), Endpoint("mine", "http://gateway.example")):
-        with pytest.raises(ConfigurationError, match="not sent over plain http") as caught:
+        with pytest.raises(ConfigurationError, match="never sent over plain http") as caught:
             with_key(service, {"TTS_API_KEY": KEY})
         assert KEY not in str(caught.value)
 

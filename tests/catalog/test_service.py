@@ -85,7 +85,7 @@ def test_a_service_of_ones_own() -> None:
 
 def test_a_key_is_not_sent_over_plain_http() -> None:
     """Refused where anybody on the way can read it, allowed on this machine."""
-    with pytest.raises(ConfigurationError, match="not sent over plain http") as caught:
+    with pytest.raises(ConfigurationError, match="never sent over plain http") as caught:
         Service(base_url="http://a.example", api_key=KEY)
     assert KEY not in str(caught.value)
     assert Service(base_url="http://127.0.0.1:1", api_key=KEY).api_key == KEY
