@@ -1,1 +1,1 @@
-"""HTTP: one request, its connection, its errors, and audio that is fetched by its address."""
+"""HTTP: send one request, watch its connection, classify its errors, and fetch audio by its URL."""

@@ -1,4 +1,4 @@
-"""Check the address of an audio URL: an answer must not make us read a private network."""
+"""Check the address of an audio URL, so that no answer makes us read a private network."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tts_pipeline.http.errors import RefusedAddressError
 
 
 class AddressScope(Enum):
-    """From where an address can be reached."""
+    """The networks from which an address can be reached."""
 
     PUBLIC = auto()
     PRIVATE = auto()
@@ -33,7 +33,7 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 def scope_of(address: str) -> AddressScope:
-    """Classify an IP address; an IPv4 address inside an IPv6 one counts as what it is."""
+    """Classify an IP address; an IPv4 address inside an IPv6 address is classified as IPv4."""
     parsed = ipaddress.ip_address(address)
     if isinstance(parsed, ipaddress.IPv6Address):
         parsed = _embedded_ipv4(parsed) or parsed
@@ -51,9 +51,9 @@ def _embedded_ipv4(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | No
 
 
 def allowed_scopes(service_addresses: Iterable[str]) -> frozenset[AddressScope]:
-    """Say what the URLs of a service may lead to: to the public, and to where the service itself is.
+    """Return the scopes that a service's URLs may lead to: the public scope, and the scope of the service itself.
 
-    A loopback service may also hand out private addresses; a private one must not lead to this machine.
+    A loopback service may also name private addresses; a private service must not lead to this machine.
     """
     scopes = {scope_of(address) for address in service_addresses}
     if AddressScope.LOOPBACK in scopes:
@@ -66,21 +66,21 @@ _NUMERIC_LABEL = re.compile(r"(0x[0-9a-f]*|\d+)$", re.IGNORECASE)
 
 
 def is_internal_name(host: str) -> bool:
-    """Say of a name alone whether it means something inside a private network, or is an address in an odd spelling.
+    """Return whether a host name by itself is internal to a private network, or is an oddly spelled address.
 
-    It is for where a proxy looks names up. Top-level names for private use: RFC 6761, 6762, 8375, and ICANN's
-    ``internal`` (2024) with those that it found in wide private use (2014).
+    This check is for routes on which a proxy resolves names. Top-level names for private use: RFC 6761, 6762, 8375,
+    ICANN's ``internal`` (2024), and the names that ICANN found in wide private use (2014).
     """
     name = host.lower().rstrip(".")
     return "." not in name or bool(_INTERNAL_NAME.search(name) or _NUMERIC_LABEL.match(name.rpartition(".")[2]))
 
 
 class GuardedResolver(AbstractResolver):
-    """Resolves host names to those of their addresses that may be visited.
+    """Resolves host names, and returns only the addresses that may be visited.
 
-    The connection is made to what this returns, so a name that means another address a moment later gains nothing.
+    The connection uses the returned address, so a name that resolves differently a moment later gains nothing.
 
-    Proxies are visited wherever they are: no answer names them, the user does.
+    A proxy may have any address: the user names proxies, answers do not.
     """
 
     def __init__(self, is_allowed: Callable[[str], bool], proxies: Collection[str] = ()) -> None:
@@ -91,13 +91,13 @@ class GuardedResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """Look a host name up."""
+        """Resolve a host name; raise ``RefusedAddressError`` when none of its addresses may be visited."""
         results = await self._resolver.resolve(host, port, family)
         allowed = [result for result in results if host in self._proxies or self._is_allowed(result["host"])]
         if not allowed:
-            raise RefusedAddressError(0, "it stands for an address inside a private network")
+            raise RefusedAddressError(0, "its name resolves to an address inside a private network")
         return allowed
 
     async def close(self) -> None:
-        """Release the look-ups."""
+        """Close the system's resolver."""
         await self._resolver.close()

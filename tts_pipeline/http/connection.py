@@ -1,18 +1,18 @@
-"""Connections on which every byte belongs to the request that is being answered; and the pool that keeps them.
+"""Keep a pool of connections on which each answer surely belongs to its request.
 
-HTTP/1.1 does not say which request an answer is for: it is the next one on its connection. So a second answer that
-nobody asked for (a proxy that repeats itself, a server that answers late) would be taken for the answer to the next
-request, and a row would get another row's audio. aiohttp takes an idle connection whatever has arrived on it (3.14.5).
+HTTP/1.1 does not name the request of an answer: an answer belongs to the next request on its connection. An unsolicited
+second answer (a proxy that repeats itself, a server that answers late) would therefore pass for the answer to the next
+request, and a row would get another row's audio. aiohttp uses an idle connection whatever has arrived on it (3.14.5).
 
-* What arrives while nothing is asked for ends the connection, also what is still unread in the system's buffer when a
+* Bytes that arrive outside a request end the connection, even bytes that the system's buffer still holds when the next
   request is about to be written.
-* A connection that carried other requests before, and brings more than one answer, is not believed at all: the first
-  of them may be late.
-* A server's connections serve one request each until some of them were silent for a while after their answer; and for
-  good, once one of them was not.
+* If a connection served other requests before and then brings more than one answer, none of these answers is used: the
+  first may be a late one.
+* Each connection to a server serves one request until connections have stayed silent for a while after their answers.
+  After the first unsolicited bytes, each connection serves one request for good.
 
-What remains: a server that repeats itself only later than that, so that its second answer arrives after the next
-request was written and alone. Nothing in HTTP/1.1 tells it from the answer.
+One case remains: a server repeats itself later than that, and its second answer arrives alone, after the next request
+was written. Nothing in HTTP/1.1 tells this answer from the right one.
 """
 
 from __future__ import annotations
@@ -43,34 +43,33 @@ from tts_pipeline.config import MAX_HEAD_BYTES
 from tts_pipeline.log import logger
 
 _KEEPALIVE_S = 30.0
-"""How long an idle connection is kept: shorter than the 60 s after which gateways commonly close it themselves, for
-a request on a connection that is just being closed may have been billed for nothing."""
+"""The longest life of an idle connection. Gateways commonly close an idle connection after 60 s, and a request on a
+connection that is being closed may be billed for nothing."""
 
 _MAX_IDLE_ON_PROBATION = 8
-"""Connections that are kept idle to be watched, until it is known whether a server's connections are silent."""
+"""The most idle connections that are kept and watched before the server is trusted."""
 
 _IDLE_TIMEOUT = (b"HTTP/1.1 408", b"HTTP/1.0 408")
-"""Some servers close an idle connection with a status of its own (RFC 9110, 15.5.9): no sign of a repeated answer."""
+"""Some servers close an idle connection with status 408 (RFC 9110, 15.5.9): this is no sign of a repeated answer."""
 
 _NO_BYTES = bytes(4)
 
 
 class UnsolicitedResponseError(aiohttp.ClientError):
-    """More than one answer came, or one too early: whose they are is not known."""
+    """More than one answer came, or an answer came too early, so its request is unknown."""
 
 
 class HeadTooLargeError(aiohttp.ClientError):
-    """An answer has more than ``MAX_HEAD_BYTES`` of head, trailer or chunk extensions."""
+    """An answer's head, trailer or chunk extensions are larger than ``MAX_HEAD_BYTES``."""
 
 
 @dataclass(slots=True)
 class RequestCycle:
     """One request on a connection, and its answer.
 
-    ``body`` is the answer's, None until its head was read; interim answers (1xx) do not count. ``body_bytes`` of it
-    have come; ``overhead_bytes`` are heads, trailers and chunk extensions since then, or since the request.
-    ``has_extra_data``: more came than the answer. ``is_doubtful``: another request's answer may have been taken for
-    this one's.
+    ``body`` is None until the answer's head is read; interim answers (1xx) do not count. ``body_bytes`` is the number
+    of its bytes so far; ``overhead_bytes`` counts heads, trailers and chunk extensions since the last of them, or since
+    the request. ``has_extra_data``: more than the answer came. ``is_doubtful``: the answer may be another request's.
     """
 
     is_first: bool
@@ -84,12 +83,12 @@ class RequestCycle:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the whole answer has come."""
+        """Whether the whole answer has arrived."""
         return self.body is not None and self.body.is_eof()
 
 
 class WatchedConnection(ResponseHandler):
-    """A connection that ends when something arrives that nobody asked for."""
+    """A connection that ends as soon as unsolicited bytes arrive."""
 
     def __init__(self, pool: ConnectionPool, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
@@ -100,29 +99,35 @@ class WatchedConnection(ResponseHandler):
         self.cycle: RequestCycle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
+        """Remember the socket, and whether it speaks TLS."""
         super().connection_made(transport)
         self._fileno = transport.get_extra_info("socket").fileno()
         self._poll.register(self._fileno, select.POLLIN)
         self._is_tls = transport.get_extra_info("sslcontext") is not None
 
     def set_response_params(self, **parameters: Any) -> None:
-        """Take the next request: the pool has given this connection to it."""
-        is_tunnel = "timer" not in parameters  # the connector's own CONNECT to a proxy, which it has written already
+        """Begin the cycle of the next request: the pool has given this connection to it."""
+        is_tunnel = "timer" not in parameters  # the connector's own CONNECT to a proxy, which is written already
         self.cycle = RequestCycle(is_first=self.cycle is None, start_s=self._loop.time(), is_request_written=is_tunnel)
         super().set_response_params(**parameters)
 
     def is_connected(self) -> bool:
-        """Say whether a request may be written; the pool asks this of an idle connection."""
+        """Return whether a request may be written; the pool calls this for idle connections."""
         return super().is_connected() and not self._has_unread()
 
     def is_silent(self) -> bool:
-        """Say whether it is still good when a request is about to be written; a TLS session begins with tickets."""
+        """Return whether the connection is still usable just before a request is written.
+
+        A new TLS session may hold unread bytes: its tickets.
+        """
         is_new = self.cycle is not None and self.cycle.is_first
         return super().is_connected() and ((is_new and self._is_tls) or not self._has_unread())
 
     def data_received(self, data: bytes) -> None:
-        """Take what arrived; empty whenever an answer is read, also after another request got its connection."""
+        """Take received bytes.
+
+        They are empty whenever an answer is read, even after another request got this connection.
+        """
         cycle = self.cycle
         if not data and (cycle is None or not cycle.is_request_written):
             return
@@ -136,7 +141,7 @@ class WatchedConnection(ResponseHandler):
             self._limit_overhead(cycle, len(data))
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
-        """Take the head of an answer."""
+        """Take the head of an answer from the parser."""
         message, payload = data
         cycle = self.cycle
         if cycle is not None and not _is_interim(message):
@@ -149,12 +154,12 @@ class WatchedConnection(ResponseHandler):
         super().feed_data(data, size)
 
     def _reschedule_timeout(self) -> None:
-        """Wait for more from now on; for the rest of a head no longer than for its beginning."""
+        """Restart the read timeout, but not within a head: its rest gets no more time than its beginning."""
         if self._read_timeout_handle is None or self.cycle is None or self.cycle.body is not None:
             super()._reschedule_timeout()
 
     def close(self) -> None:
-        """Close, without waiting for a peer to read what it has not read so far."""
+        """Close the connection; do not wait until the peer has read the rest of the request."""
         if self._is_writing:
             self.abort()
         else:
@@ -162,19 +167,19 @@ class WatchedConnection(ResponseHandler):
 
     @property
     def _is_writing(self) -> bool:
-        """Whether a part of the request has not left yet, so that no answer can be the answer to it."""
+        """Whether a part of the request has not left yet: no answer can belong to it."""
         return self.transport is not None and self.transport.get_write_buffer_size() > 0
 
     def _has_unread(self) -> bool:
-        """Whether bytes or the server's end have arrived that the event loop has not come to; it takes 1 us to know."""
+        """Return whether bytes, or the end of the stream, wait unread in the system's buffer; takes 1 us."""
         return bool(self._poll.poll(0))
 
     def _has_unread_bytes(self) -> bool:
-        """The same of bytes alone: a server may end a connection with its answer."""
+        """Return whether bytes wait unread; the end of the stream does not count, it may follow an answer."""
         return fcntl.ioctl(self._fileno, termios.FIONREAD, _NO_BYTES) != _NO_BYTES
 
     def _check_behind_response(self, cycle: RequestCycle) -> None:
-        """End the connection where an answer is not all that came: the parser is then within another one."""
+        """End the connection if more than one answer came: the parser is then within the second answer."""
         if self.transport is None or self.upgraded:
             return
         has_extra_data = cycle.has_extra_data or self.exception() is not None or self._has_second_response()
@@ -189,13 +194,16 @@ class WatchedConnection(ResponseHandler):
             return True
 
     def _limit_overhead(self, cycle: RequestCycle, size: int) -> None:
-        """Bound what is no body, and wake who waits for a body that will not come: aiohttp does not (3.14.5)."""
+        """Bound the bytes outside the body, and wake the reader of a body that will not come.
+
+        aiohttp does neither (3.14.5).
+        """
         body_bytes = 0 if cycle.body is None else cycle.body.total_bytes
         has_grown = body_bytes > cycle.body_bytes or self._reading_paused
         cycle.overhead_bytes = 0 if has_grown else cycle.overhead_bytes + size
         cycle.body_bytes = body_bytes
         if cycle.overhead_bytes > MAX_HEAD_BYTES:
-            self._terminate(is_evidence=False)  # before the exception, which it forgets
+            self._terminate(is_evidence=False)  # first: it clears the exception
             self.set_exception(HeadTooLargeError())
         error = self.exception()
         if error is not None and cycle.body is not None:
@@ -213,9 +221,9 @@ def _is_interim(message: RawResponseMessage) -> bool:
 
 
 class ConnectionPool(aiohttp.TCPConnector):
-    """As many connections as there are requests at one time: the limiter is what bounds those.
+    """A pool with one connection for each request in flight; the limiter bounds the requests.
 
-    No connection is used again before it was silent for ``probation_s``. A resolver of None is the system's.
+    No connection is used again before it was silent for ``probation_s``. ``resolver`` None is the system's resolver.
     """
 
     def __init__(self, probation_s: float, tls: ssl.SSLContext, resolver: AbstractResolver | None) -> None:
@@ -226,10 +234,10 @@ class ConnectionPool(aiohttp.TCPConnector):
         self._silence_timer: asyncio.TimerHandle | None = None
 
     def distrust(self) -> None:
-        """Take note that something came that nobody asked for: every request has its own connection from now on."""
+        """Use a new connection for each request from now on: the server sent unsolicited bytes."""
         if self._probation_s != math.inf:
             logger.warning(
-                "the service sends more than it is asked for: each request is sent on a connection of its own"
+                "the service sends answers that nobody requested: from now on each request uses a new connection"
             )
         self._probation_s, self._is_trusted = math.inf, False
         if self._silence_timer is not None:
@@ -249,7 +257,7 @@ class ConnectionPool(aiohttp.TCPConnector):
         super()._release(key, protocol, should_close=should_close or is_full)
 
     def _watch(self, silence_s: float) -> None:
-        """Trust the server after a silence. By a timer: a loop that stood still first reads what came meanwhile."""
+        """Trust the server after a silence. Use a timer: a stalled loop first reads the bytes that came meanwhile."""
         self._silence_timer = self._loop.call_later(silence_s, self._trust)
         if not silence_s:
             self._trust()
@@ -258,22 +266,19 @@ class ConnectionPool(aiohttp.TCPConnector):
         self._is_trusted = self._probation_s < math.inf
 
     def _silence_s(self, protocol: ResponseHandler) -> float:
-        """Return how long to watch: a proxy that asks again is late by about as long as an answer takes."""
+        """Return how long to watch: a proxy that repeats a request is late by about the time of one answer."""
         cycle = protocol.cycle if isinstance(protocol, WatchedConnection) else None
         response_s = self._loop.time() - cycle.start_s if cycle is not None and self._probation_s else 0.0
         return max(self._probation_s, 2 * response_s)
 
 
 class RequestBody(BytesPayload):
-    """The body of one request; ``is_sent`` is False while surely nothing was: the head waits for the body."""
+    """The body of one request; while ``is_sent`` is False, surely nothing was sent: the head waits for the body."""
 
     is_sent = False
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        """Write it, unless the connection is not silent any more.
-
-        An ``UnsolicitedResponseError`` says that it is not, and that nothing was written.
-        """
+        """Write the body, or raise ``UnsolicitedResponseError`` and write nothing if the connection is not silent."""
         connection = writer.protocol if isinstance(writer, StreamWriter) else None
         if isinstance(connection, WatchedConnection) and connection.cycle is not None:
             if not connection.is_silent():
@@ -284,13 +289,13 @@ class RequestBody(BytesPayload):
 
 
 class WatchedResponse(aiohttp.ClientResponse):
-    """An answer that remembers its turn on the connection."""
+    """An answer that knows its request cycle on the connection."""
 
     cycle: RequestCycle | None = None
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether it may be another request's answer; known when its body was read."""
+        """Whether this may be another request's answer; valid once the body is read."""
         return self.cycle is not None and self.cycle.is_doubtful
 
     async def start(self, connection: Connection) -> Self:
@@ -298,6 +303,6 @@ class WatchedResponse(aiohttp.ClientResponse):
         protocol = connection.protocol
         self.cycle = protocol.cycle if isinstance(protocol, WatchedConnection) else None
         if self.cycle is not None and self._writer is None:
-            self.cycle.is_request_written = True  # there was no body to wait for
+            self.cycle.is_request_written = True  # the request had no body
         await super().start(connection)
         return self

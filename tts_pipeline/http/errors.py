@@ -1,9 +1,8 @@
-"""The one boundary where the exceptions of the HTTP stack become ours.
+"""Translate the exceptions of the HTTP stack into errors of this package; this is the only such boundary.
 
-What matters for the bill is whether a request was sent at all. aiohttp's exceptions do not always say so: a connection
-that was found closed before the request was written and a disconnect after it was read are both
-``ServerDisconnectedError``. Whoever sends knows. Where nothing proves that a request was never sent, it may have been
-billed.
+The bill depends on whether a request was sent at all. aiohttp's exceptions do not always tell: a connection that was
+closed before the request was written and a disconnect after the request was read are both ``ServerDisconnectedError``.
+The sender knows. A request that was not provably unsent may have been billed.
 """
 
 from __future__ import annotations
@@ -30,9 +29,9 @@ HTTP_EXCEPTIONS: tuple[type[Exception], ...] = (
     HttpProcessingError,
     OSError,  # also ssl.SSLError, socket.gaierror and TimeoutError
     EOFError,
-    EofStream,  # a connection that was closed before anybody waited for its answer
+    EofStream,  # a connection that was closed before its answer was awaited
 )
-"""Everything the HTTP stack raises about a request; anything else is a mistake in a program and passes."""
+"""All exceptions that the HTTP stack raises about a request; any other exception is a bug and is not caught."""
 
 _INVALID_URL_ERRORS = (httpx.InvalidURL, aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)
 _UNSENT_ERRORS = (
@@ -41,11 +40,11 @@ _UNSENT_ERRORS = (
     aiohttp.ServerFingerprintMismatch,
     aiohttp.ClientHttpProxyError,  # the proxy refused to open the tunnel
 )
-_NON_ERRNO_ERRORS = (ssl.SSLError, socket.gaierror)  # their numbers are not the system's
+_NON_ERRNO_ERRORS = (ssl.SSLError, socket.gaierror)  # their ``errno`` is no error number of the system
 _UNKNOWN_NAME_CODES = frozenset(
     code for name in ("EAI_NONAME", "EAI_NODATA") if (code := getattr(socket, name, None)) is not None
 )
-"""What a name server says of a name that is none; ``EAI_AGAIN`` is for one that cannot be asked."""
+"""The codes for a name that does not exist; ``EAI_AGAIN`` means that the name server did not answer."""
 _UNREADABLE_HINT = "ask the operator of the service, or of a proxy before it: its answers cannot be read"
 _TRANSIENT_STATUSES = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 _LOGIN_HINT = "put its login into the proxy's address, http://user:password@proxy.example:3128, in HTTPS_PROXY"
@@ -54,7 +53,7 @@ _NAME_HINT = "check the address and this machine's network, then run again"
 
 
 class RefusedAddressError(OSError):
-    """A host name stands for an address that must not be visited; raised by a resolver, so that it never is."""
+    """A host name resolves to an address that must not be visited; the resolver raises this before any connection."""
 
 
 def map_exception(
@@ -65,10 +64,10 @@ def map_exception(
     was_reached: bool = False,
     may_be_sent: bool = True,
 ) -> ServiceError:
-    """Turn one of ``HTTP_EXCEPTIONS`` into an error of ours.
+    """Translate one of ``HTTP_EXCEPTIONS``.
 
-    The message names the host, never the whole address, which may carry a signature. ``was_reached``: a name that is
-    not known now was known before, and will be again. ``may_be_sent`` is False where surely nothing of the request was
+    The message names the host, never the whole URL, which may carry a signature. ``was_reached``: the host was reached
+    before, so an unknown name is a transient failure. ``may_be_sent`` is False if surely no byte of the request was
     written.
 
     Returns:
@@ -80,7 +79,7 @@ def map_exception(
     """
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return _proxy_error(getattr(error, "status", 0), host, proxy)
-    # The host that was connected to: the service's, or that of a proxy on the way there.
+    # The host of the connection: the service's, or a proxy's on the way there.
     target = (getattr(error, "host", None) if isinstance(error, aiohttp.ClientConnectorError) else None) or host
     if failure := tls_failure(_os_error(error), target) or _unsent_error(error, target, was_reached=was_reached):
         return failure
@@ -100,7 +99,7 @@ def map_exception(
 
 
 def _unsent_error(error: Exception, host: str, *, was_reached: bool) -> ServiceError | None:
-    """Return the error where it is known that no request left; None where one may have."""
+    """Return the error if surely no request was sent; None if a request may have been sent."""
     reason, os_error = _reason(error), _os_error(error)
     if isinstance(os_error, RefusedAddressError):
         return PermanentError(f"{host} was not visited: {reason}", code="RefusedAddress", may_be_billed=False)
@@ -118,7 +117,7 @@ def _unsent_error(error: Exception, host: str, *, was_reached: bool) -> ServiceE
 
 
 def _unreadable_error(error: BaseException, host: str) -> ServiceError | None:
-    """Return the failure of an answer that the HTTP library refused; None where it was just cut."""
+    """Return the error of an answer that the HTTP library refused; None for an answer that was only cut."""
     refusals = [cause for cause in _causes(error) if isinstance(cause, HttpProcessingError | HeadTooLargeError)]
     if any(isinstance(each, HeadTooLargeError | LineTooLong) for each in refusals):
         return UnreadableError(f"the head of {host}'s answer is too large", code="HeadTooLarge", hint=_UNREADABLE_HINT)
@@ -134,7 +133,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _proxy_error(status: int, host: str, proxy: str | None) -> ServiceError:
-    """Return the error for a proxy that opened no way: its own refusal passes by no waiting, a trouble may."""
+    """Return the error of a proxy that opened no tunnel: fatal for a refusal, transient for a trouble of its own."""
     message = f"the proxy {proxy or ''} opens no connection to {host}: it answered with status {status}"
     if not 400 <= status < 500 or status in _TRANSIENT_STATUSES:
         return TransientError(message, code="ConnectionFailed", may_be_billed=False)
@@ -149,10 +148,10 @@ def _os_error(error: BaseException) -> OSError | None:
 
 
 def _reason(error: BaseException) -> str:
-    """Say what happened without the exception's own text, which may hold the whole address."""
+    """Describe an exception without its own text, which may hold the whole URL."""
     os_error = _os_error(error)
     reason = os_error.strerror if os_error is not None else ""
-    # asyncio's own words for a refused connection are "Connect call failed ('127.0.0.1', 9)".
+    # asyncio's own text for a refused connection is "Connect call failed ('127.0.0.1', 9)".
     if os_error is not None and os_error.errno and not isinstance(os_error, _NON_ERRNO_ERRORS):
         reason = os.strerror(os_error.errno)
     return reason or type(os_error or error).__name__

@@ -1,4 +1,4 @@
-"""Fetch audio by its URL: at once, without the key, and only from permitted addresses."""
+"""Fetch audio by its URL: immediately, without the key, and only from permitted addresses."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _REFUSAL_CODES = frozenset({"RefusedAddress", "InvalidUrl"})
 
 
 class Fetcher:
-    """Fetches what a service's answers point to; relative URLs are relative to the service's.
+    """Fetches the audio that a service's answers refer to; a relative URL is relative to the service's URL.
 
-    The service's own place says what may be visited. The retry policy retries the fetch alone, not the attempt that
-    was paid for. The clock tells whether a URL has expired.
+    The service's own address decides which addresses may be visited. The retry policy retries the fetch alone, not the
+    attempt, which is paid for. The clock decides whether a URL has expired.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Fetcher:
         self._retry_policy = retry_policy
         self._clock = clock
         self._allowed_scopes: frozenset[AddressScope] | None = None
-        # A transport of its own: it has no key, and it cannot connect to where its resolver does not lead.
+        # A separate transport: it has no key, and it connects only to addresses that its resolver returns.
         self._max_fetch_s = timeouts.exchange_s
         proxies = self._route.proxy_hosts
         self._transport = Transport(
@@ -46,16 +46,16 @@ class Fetcher:
         )
 
     async def fetch(self, reading: ParsedResponse, *, was_redirected: bool = False) -> Response:
-        """Fetch the URL of a reading; return the answer with the audio as its body.
+        """Fetch the URL of a parsed answer; return the response with the audio as its body.
 
-        Where the request itself was redirected there, it may be no audio's address at all.
+        If the request itself was redirected to the URL (``was_redirected``), the URL may not lead to audio at all.
 
         Raises:
-            TransientError: ``LostUrl``: not there any more, expired, or not reachable after several tries. Retried by a
-                new attempt; this one has been billed.
+            TransientError: ``LostUrl``: the audio is gone, its URL has expired, or it was not reachable after several
+                tries. A new attempt is made; this one has been billed.
             PermanentError: ``RefusedUrl`` (an address, scheme or redirect that is not followed) or ``AnswerTooLarge``.
-            SuspectError: What fails so for every audio there: a certificate that is not trusted, a host that is none
-                (another purchase would end the same way), or a page in place of audio after a redirect.
+            SuspectError: A failure that every audio at this host would share, so that another purchase would end the
+                same way: an untrusted certificate, an unknown host, or a page in place of audio after a redirect.
         """
         if self._allowed_scopes is None:
             self._allowed_scopes = allowed_scopes(await _addresses_of(self._service_url))
@@ -83,7 +83,7 @@ class Fetcher:
                 reply = await self._transport.exchange("GET", url, {})
             except PermanentError as error:
                 raise (_refused_url_error(url, error.message) if error.code in _REFUSAL_CODES else error) from None
-            except FatalError as error:  # of the audio's host, and the attempt has been answered, so billed
+            except FatalError as error:  # it concerns the audio's host; the attempt was answered, so it is billed
                 message = f"the audio could not be fetched: {error.message}"
                 raise SuspectError(message, code=error.code, hint=error.hint) from None
             if reply.status not in REDIRECTS or "location" not in reply.headers:
@@ -93,10 +93,10 @@ class Fetcher:
                     raise TransientError(f"its URL answered with status {reply.status}", code="LostUrl")
                 return reply
             url = _join_url(url, reply.headers["location"])
-        raise _refused_url_error(url, f"it is the end of more than {MAX_REDIRECTS} redirects")
+        raise _refused_url_error(url, f"it comes after more than {MAX_REDIRECTS} redirects")
 
     def _check_url(self, url: str) -> None:
-        """Refuse what the resolver never sees: other schemes, and hosts that are addresses already."""
+        """Refuse URLs that the resolver never sees: other schemes, and hosts that are IP addresses."""
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise _refused_url_error(url, "it is neither http nor https")
@@ -105,9 +105,9 @@ class Fetcher:
             raise _refused_url_error(url, "it is an address inside a private network")
 
     async def _check_name(self, url: str) -> None:
-        """Refuse a name inside a private network where a proxy looks it up; what it means there, only that knows.
+        """Refuse an internal host name on a route with a proxy: the proxy resolves the name, unseen by our resolver.
 
-        Such a proxy's network need not know names outside: one that is not found here is the proxy's to judge.
+        This machine may be unable to resolve public names; a name that is not found here is left to the proxy.
         """
         host, service_host = urlsplit(url).hostname or "", urlsplit(self._service_url).hostname or ""
         if host == service_host or _scope_of_host(host) is not None:
@@ -138,7 +138,7 @@ def _join_url(base: str, target: str) -> str:
 
 
 def _refused_url_error(url: str, reason: str) -> PermanentError:
-    # The attempt has been answered, so it has been billed; never the whole URL, its query is a signature.
+    # The attempt was answered, so it is billed. The message never holds the whole URL: its query is a signature.
     parts = urlsplit(url)
     return PermanentError(
         f"the audio's URL leads to {parts.scheme}://{parts.hostname or ''}, which is not visited: {reason}",
@@ -148,7 +148,7 @@ def _refused_url_error(url: str, reason: str) -> PermanentError:
 
 @lru_cache(maxsize=256)
 def _scope_of_host(host: str) -> AddressScope | None:
-    """Classify a host that is an address; None for a name, which the resolver judges."""
+    """Return the scope of a host that is an IP address; None for a name, which the resolver checks."""
     try:
         return scope_of(host)
     except ValueError:
@@ -156,7 +156,7 @@ def _scope_of_host(host: str) -> AddressScope | None:
 
 
 async def _addresses_of(url: str) -> list[str]:
-    """Find where a service is; nothing for a name that is not known."""
+    """Return the IP addresses of a URL's host; empty for an unknown name."""
     host = urlsplit(url).hostname or ""
     try:
         infos = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)

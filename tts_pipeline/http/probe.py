@@ -1,4 +1,4 @@
-"""Probe a service: whether it is reachable and takes the key, without buying anything."""
+"""Probe whether a service is reachable and accepts the key, without a purchase."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from tts_pipeline.storage.daemon_threads import DaemonExecutor
 from tts_pipeline.wire.request import query_of
 
 MODELS_PATH = "/v1/models"
-"""Read-only and free at OpenAI-like services, 2026-11; one without such a list answers 404, which is an answer."""
+"""Read-only and free at OpenAI-like services, 2026-11. A service without such a list answers 404: it is reachable."""
 
 _MAX_BODY_BYTES = 8 * 1024 * 1024
 
 
 def probe(service: Endpoint, *, timeout_s: float = 10.0) -> int:
-    """Ask a service for its list of models; return the HTTP status: 401 or 403 where the key is refused.
+    """Request a service's list of models; return the HTTP status: 401 or 403 if the key is refused.
 
-    It costs nothing. ``timeout_s`` is the longest wait for a connection, and the longest silence. Blocking, also where
-    an event loop runs.
+    The request is free. ``timeout_s`` is the longest wait for a connection, and the longest silence. Blocking, even
+    within a running event loop.
 
     Raises:
         TransientError: No connection, or no whole answer.
-        FatalError: It cannot be reached as it is given: its name, its certificate, the proxy.
-        PermanentError: The address cannot be one, or the answer is no list of models by its size.
+        FatalError: The service cannot be reached as it is configured: its name, its certificate or the proxy is wrong.
+        PermanentError: The URL is not valid, or the answer is too large for a list of models.
     """
     with DaemonExecutor(1, "probe") as thread:
         return thread.submit(asyncio.run, _status(service, timeout_s)).result()

@@ -1,4 +1,4 @@
-"""TLS: trusted certificates, and handshake failures classified by type and code."""
+"""Load trusted TLS certificates, and classify failed handshakes by type and code."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ _LASTING_REASONS = frozenset(
         *("TLSV1_UNRECOGNIZED_NAME", "TLSV1_ALERT_UNKNOWN_CA", "TLSV1_ALERT_INSUFFICIENT_SECURITY"),
     }
 )
-"""Reasons of OpenSSL 3 (sslerr.h) that say the same at every try; a handshake that was cut is no such thing."""
+"""Reasons of OpenSSL 3 (sslerr.h) that recur at every try; a handshake that was cut has none of them."""
 
 _NOT_TLS_REASONS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE"})
 
 
 def tls_context(route: Route) -> ssl.SSLContext:
-    """Return what TLS is spoken with: who is trusted on this route. Certifi's authorities where it names none.
+    """Return the TLS context of a route, with its trusted authorities; certifi's if the route names none.
 
     Raises:
-        ConfigurationError: A file or folder of certificates cannot be read, or has none.
+        ConfigurationError: A file or folder of certificates cannot be read, or holds none.
     """
     return _context(route.ca_file, route.cert_file, route.cert_dir)
 
 
 @lru_cache(maxsize=8)
 def _context(ca_file: str | None, cert_file: str | None, cert_dir: str | None) -> ssl.SSLContext:
-    """Load the certificates once: it takes 15 ms, and every transport needs them."""
+    """Load the certificates once: this takes 15 ms, and every transport needs them."""
     for setting, file in (("ca_file of the service", ca_file), ("SSL_CERT_FILE", cert_file)):
         if file:
             _refuse_unreadable(setting, file)
     if cert_dir and not any(map(os.path.isdir, cert_dir.split(os.pathsep))):
-        raise ConfigurationError(f"SSL_CERT_DIR names {cert_dir!r}, which is no folder")
+        raise ConfigurationError(f"SSL_CERT_DIR names {cert_dir!r}, which is not a folder")
     if cert_file or cert_dir:
         context = ssl.create_default_context(cafile=cert_file, capath=cert_dir)
     else:
@@ -64,9 +64,9 @@ def _refuse_unreadable(setting: str, file: str) -> None:
 
 
 def tls_failure(error: BaseException | None, host: str) -> FatalError | None:
-    """Return the error for a handshake that fails the same way every time; None for any other failure.
+    """Return the error of a handshake that fails the same way every time; None for any other failure.
 
-    It is ``UntrustedCertificate``, or ``TlsFailed``: never sent, so never billed.
+    Its code is ``UntrustedCertificate`` or ``TlsFailed``. Nothing was sent, so nothing is billed.
     """
     if isinstance(error, ssl.SSLCertVerificationError):
         return FatalError(
@@ -89,12 +89,12 @@ def tls_failure(error: BaseException | None, host: str) -> FatalError | None:
 
 def _hint_for(verify_code: int) -> str:
     if verify_code in _DATE_CODES:
-        return "the service has to renew it; check this machine's clock too"
+        return "the operator of the service has to renew it; check this machine's clock too"
     if verify_code in _HOST_CODES:
         return "check the service's address: the certificate is another host's"
     if verify_code in _AUTHORITY_CODES:
         return (
-            "where a company's proxy or an authority of its own signs, name its certificate: ca_file of the service, "
-            "or SSL_CERT_FILE in the environment"
+            "if a company's proxy or a private authority signed it, give that authority's certificate: ca_file of the "
+            "service, or SSL_CERT_FILE in the environment"
         )
-    return "ask whoever runs the service, or the proxy in between"
+    return "ask the operator of the service, or of the proxy in between"

@@ -1,12 +1,12 @@
-"""Send one request, read the whole answer; the only module that knows which HTTP library is used.
+"""Send one request and read the whole answer.
 
-It is a session of aiohttp, with connections of our own (``connection.py``); httpx reads addresses and makes the TLS
-context. ``httpx.AsyncClient`` (cookies, redirects, authentication, merging of URLs) takes 0.17 ms of CPU a
-request and httpx's requests, responses and headers 0.05 ms, where all the rest of a row takes about 0.4; none of it is
-wanted here. httpx's own connection pool is out of the question: over ten times slower at 256 connections.
+The transport is an aiohttp session with its own connections (``connection.py``); httpx only parses URLs and makes the
+TLS context. ``httpx.AsyncClient`` (cookies, redirects, authentication, merging of URLs) takes 0.17 ms of CPU a request,
+and httpx's requests, responses and headers 0.05 ms, while the rest of a row takes about 0.4 ms; none of that is needed
+here. httpx's own connection pool is over ten times slower at 256 connections.
 
-Nothing is read from the environment (``trust_env`` is false): a ``.netrc`` must not add a key. Which proxy and whose
-certificates hold is the route's matter.
+Nothing is read from the environment (``trust_env`` is false): a ``.netrc`` must not add a key. The route decides which
+proxy and which certificates are used.
 """
 
 from __future__ import annotations
@@ -45,21 +45,21 @@ from tts_pipeline.wire.content_decoder import ContentDecoder, unsupported_coding
 from tts_pipeline.wire.response import Response
 
 _HEADERS: Mapping[str, str] = {"user-agent": "tts-pipeline", "accept": "*/*", "accept-encoding": "identity"}
-"""``identity``: base64 audio shrinks by a quarter at best and costs more CPU to inflate than everything else here."""
+"""``identity``: compression saves a quarter of base64 audio at best, and inflating takes more CPU than the rest."""
 
 _RESPONSE_HEAD = re.compile(rb"HTTP/1\.[01] [1-5]\d\d[^\r\n]{0,80}\r?\n[\w-]{1,80}:")
-"""The head of an answer, as it stands in a body that ends with the connection."""
+"""The head of an answer, as it would appear within a body that ends with the connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long and how much a transport takes before it gives up.
+    """The time and size limits of a transport.
 
     Args:
-        timeout_s: The longest silence within an answer; ten times that is the longest exchange.
+        timeout_s: The longest silence within an answer; the longest exchange is ten times as long.
         connect_timeout_s: The longest wait for a connection: name, TCP and TLS together.
         max_body_bytes: A longer answer is refused.
-        probation_s: How long a server must have been silent between answers before a connection is used again.
+        probation_s: A connection is used again only after the server was silent this long between answers.
     """
 
     timeout_s: float
@@ -74,10 +74,10 @@ class Timeouts:
 
 
 class Transport:
-    """A pool of connections, as many as there are requests at one time: the limiter is what bounds those.
+    """Sends requests, each on its own connection of a pool; the limiter bounds their number.
 
-    Authorization is sent with every request in ``key_header``; None is for a transport that must never carry a key.
-    The resolver is made once a loop runs; None is the system's.
+    ``authorization`` is sent with every request in ``key_header``; None is for a transport that must never carry a key.
+    ``make_resolver`` is called within the running loop; None is the system's resolver.
     """
 
     def __init__(
@@ -108,9 +108,9 @@ class Transport:
 
         Raises:
             TransientError: ``ConnectionFailed`` (never sent); ``ConnectionLost``, ``Timeout``, ``MalformedBody``,
-                ``InvalidHttpAnswer`` or ``DoubtfulAnswer`` (it may be billed).
+                ``InvalidHttpAnswer`` or ``DoubtfulAnswer`` (may be billed).
             PermanentError: ``InvalidUrl`` or ``RefusedAddress`` (never sent); ``AnswerTooLarge``, ``HeadTooLarge`` or
-                ``UnsupportedCoding`` (it may be billed).
+                ``UnsupportedCoding`` (may be billed).
             FatalError: ``UntrustedCertificate``, ``TlsFailed``, ``UnknownHost`` or ``ProxyRefused`` (never sent).
         """
         request_body = RequestBody(body) if body else None
@@ -120,7 +120,7 @@ class Transport:
                 self._request(method, url, headers, request_body) as response,
             ):
                 if response.status < 200:
-                    raise BadStatusLine  # 101, or less than 100: the exchange would go on in other ways
+                    raise BadStatusLine  # 101, or less than 100: the connection would speak another protocol
                 reply = await self._read(response)
             if (isinstance(response, WatchedResponse) and response.is_doubtful) or _has_second_head(reply):
                 raise UnsolicitedResponseError
@@ -134,7 +134,7 @@ class Transport:
         else:
             self._was_reached = True
             return reply
-        # Raised out here so that it has no __context__: the libraries' exceptions hold the request, and that the key.
+        # Raised here, so that it has no __context__: the libraries' exceptions hold the request, which holds the key.
         raise failure
 
     async def aclose(self) -> None:
@@ -144,7 +144,7 @@ class Transport:
 
     def _open_session(self) -> aiohttp.ClientSession:
         resolver = self._make_resolver() if self._make_resolver else None
-        # Without headers of its own: aiohttp would send those to a proxy too, in the clear, and the key is one of them.
+        # The session gets no headers: aiohttp would also send them, with the key, to a proxy in clear text.
         return aiohttp.ClientSession(
             connector=ConnectionPool(self._timeouts.probation_s, tls_context(self._route), resolver),
             response_class=WatchedResponse,
@@ -153,7 +153,7 @@ class Transport:
             auto_decompress=False,
             max_line_size=MAX_HEADER_BYTES,
             max_field_size=MAX_HEADER_BYTES,
-            max_headers=MAX_HEAD_BYTES,  # their bytes bound them, not their number
+            max_headers=MAX_HEAD_BYTES,  # their bytes are bounded, not their number
             trust_env=False,
         )
 
@@ -174,7 +174,7 @@ class Transport:
     async def _read(self, response: aiohttp.ClientResponse) -> Response:
         headers = _headers_of(response)
         length = headers.get("content-length", "")
-        self._check_size(int(length[-20:]) if length.isdecimal() else 0)  # more digits are zeros before it
+        self._check_size(int(length[-20:]) if length.isdecimal() else 0)  # further digits are leading zeros
         pieces: AsyncIterable[bytes] = response.content.iter_any()
         if "content-encoding" in headers:
             pieces = self._inflate(pieces, headers["content-encoding"])
@@ -195,12 +195,12 @@ class Transport:
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     async def _inflate(self, pieces: AsyncIterable[bytes], codings: str) -> AsyncIterator[bytes]:
-        """Inflate a body piece by piece; other rows have their turn between them."""
+        """Inflate a body piece by piece; other rows run between the pieces."""
         inflation = ContentDecoder(codings)
         size = 0
         async for piece in pieces:
             size += len(piece)
-            self._check_size(size)  # it may stand for nothing
+            self._check_size(size)  # compressed pieces may inflate to nothing
             for inflated in inflation.decode(piece):
                 yield inflated
                 await asyncio.sleep(0)
@@ -214,11 +214,11 @@ class Transport:
 
 
 def _headers_of(response: aiohttp.ClientResponse) -> dict[str, str]:
-    """Return the headers by lower-case name; the codings are those of all headers of their name.
+    """Return the headers by lower-case name; repeated headers of a coding are joined.
 
     Raises:
-        HeadTooLargeError: They are longer than anyone needs.
-        PermanentError: ``UnsupportedCoding``: the body is sent in a way that nobody asked for.
+        HeadTooLargeError: All headers together are larger than ``MAX_HEAD_BYTES``.
+        PermanentError: ``UnsupportedCoding``: the body has a transfer coding that was not requested.
     """
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.raw_headers}
     if sum(map(len, headers)) + sum(map(len, headers.values())) > MAX_HEAD_BYTES:
@@ -232,13 +232,13 @@ def _headers_of(response: aiohttp.ClientResponse) -> dict[str, str]:
 
 
 def _has_second_head(reply: Response) -> bool:
-    """Whether a body that only the connection's end bounds has the head of a second answer in it."""
+    """Return whether a body that ends with the connection contains the head of a second answer."""
     return not reply.complete and reply.status < 400 and _RESPONSE_HEAD.search(reply.body) is not None
 
 
 @lru_cache(maxsize=16)
 def _normalize_url(url: str) -> str:
-    """Return an address as httpx understands it, which refuses more than aiohttp does."""
+    """Return a URL as httpx parses it; httpx refuses more URLs than aiohttp."""
     return str(httpx.URL(url))
 
 
