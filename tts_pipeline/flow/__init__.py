@@ -1,1 +1,1 @@
-"""How requests flow: limits, retries, pauses and the circuit breaker. Pure, with times handed in."""
+"""Control the flow of requests: limits, retries, pauses, the budget and the circuit breaker."""

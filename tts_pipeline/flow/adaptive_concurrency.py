@@ -1,21 +1,21 @@
-"""Adaptive concurrency: as many attempts in flight as permitted, fewer when the service throttles. Pure."""
+"""Adaptive concurrency: lower the limit of attempts in flight when the service throttles. Pure."""
 
 from __future__ import annotations
 
 _MAX_ROUNDS_PER_INCREASE = 32
-"""Where a service takes 8 at a time, it is then asked for a ninth once in 256 successes. More would leave the number
-too low for too long where a service refuses one request in a hundred whatever it is asked (simulated)."""
+"""A service that takes 8 at a time then meets a ninth once in 256 successes. A larger maximum would keep the limit too
+low for too long at a service that refuses one request in a hundred at any concurrency (simulated)."""
 
 
 class AdaptiveConcurrency:
-    """A number that goes down with 429s and slowly up with successes.
+    """A limit that falls with 429s and slowly rises with successes.
 
-    It begins at the most that is allowed, and stays there as long as the service never objects. In one pause it goes
-    down by one for every attempt that was refused, since each was one too many, but to no less than half: a refused
-    burst says little of what is taken steadily. It goes up by one after some rounds of successes, a round being as
-    many as may be in flight. By how many, the service teaches: an increase that meets a 429 within its first round
-    doubles them, one that does not halves them. So it settles at what the service takes and seldom asks for more, and
-    stays high where the service refuses now and then whatever it is asked.
+    The limit begins at its maximum, and stays there until the service throttles. Within one pause it falls by one for
+    each refused attempt, since each was one too many, but at most by half: a refused burst says little about the steady
+    capacity. It rises by one after some rounds of successes; a round is as many successes as the limit. The number of
+    rounds adapts: an increase that meets a 429 within its first round doubles it, any other increase halves it. So the
+    limit settles at the service's capacity and seldom tries more, and stays high if the service refuses requests now
+    and then at any concurrency.
     """
 
     def __init__(self, max_limit: int) -> None:
@@ -27,7 +27,7 @@ class AdaptiveConcurrency:
         self._is_trial = False
 
     def on_throttle(self, *, is_new: bool) -> None:
-        """Take a 429; ``is_new`` is False when its attempt was sent before the present pause began."""
+        """Count a 429; ``is_new`` is False if its attempt was sent before the present pause began."""
         if is_new:
             self._pause_floor = max(1, self.limit // 2)
             if self._is_trial:
@@ -36,7 +36,7 @@ class AdaptiveConcurrency:
         self.limit = max(self.limit - 1, self._pause_floor)
 
     def on_success(self) -> None:
-        """Take a success."""
+        """Count a success."""
         if self.limit == self._max_limit:
             return
         self._successes += 1

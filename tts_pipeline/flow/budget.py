@@ -1,4 +1,4 @@
-"""The budget: each attempt's upper bound is reserved before it is sent. Pure, for one event loop."""
+"""The budget: reserve each attempt's upper bound before the attempt is sent. Pure, for one event loop."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from tts_pipeline.money import ZERO, Cost, SpendBound, price_at, sum_of
 
 
 class Budget:
-    """Reserves what attempts may cost, so that what is spent at most never passes the cap.
+    """Reserves the upper bounds of attempts, so that their sum never exceeds the cap.
 
-    An attempt is reserved once. Settled, it counts as settled: less than was reserved is free again, and more, which a
-    service that counts unlike us can cause, is counted in full. Abandoned, it stays reserved: it may have been billed.
+    An attempt is reserved once. Its settlement replaces the reservation: a smaller cost frees the rest, and a larger
+    cost (the service counts differently) counts in full. An abandoned attempt stays reserved: it may have been billed.
 
-    What is spent passes the cap only by what the service charges beyond that: beyond ``PLAUSIBLE_RATIO`` times our
-    count where attempts are in flight side by side (see ``SlowStart``), beyond its reservation where one is alone.
+    Spending exceeds the cap only where the service charges more: more than ``PLAUSIBLE_RATIO`` times our count if
+    several attempts are in flight (see ``SlowStart``), more than the reservation if an attempt is alone.
 
-    An empty cap is no cap. Without a ``tally`` attempts are counted for this budget alone.
+    An empty cap is no cap. Without a ``tally``, attempts count for this budget alone.
     """
 
     def __init__(
@@ -40,24 +40,24 @@ class Budget:
         self._slow_start = None if self._cap == BudgetCap() else SlowStart(by_token=by_token)
 
     def set_external_spend(self, spend: Cost) -> None:
-        """Count what others spend, now and before, in place of what was counted of them so far. From any thread."""
+        """Replace the spending of other processes, past and present, that counts against the cap. From any thread."""
         self._external = spend
         self._own_limit = self._limit.minus(spend.bound)
 
     @property
     def max_in_flight(self) -> int:
-        """As many attempts may be in flight as far as the cap is concerned; without a cap any number."""
+        """The most attempts in flight that the cap permits; without a cap, any number."""
         return sys.maxsize if self._slow_start is None else self._slow_start.max_in_flight
 
     def has_room_beside(self, attempt: Attempt) -> bool:
-        """Say whether an attempt may be sent beside those that are open, should the service count more than we do."""
+        """Return whether the cap also covers an attempt beside the open ones if the service counts more than we do."""
         if self._slow_start is None or not self._open:
             return True
         margins = self._slow_start.open_margin.plus(self._slow_start.margin_of(attempt))
         return self._own_limit.covers(self._tally.spend.bound_with(attempt).plus(margins))
 
     def reserve(self, attempt: Attempt) -> bool:
-        """Reserve an attempt's upper bounds; False, and nothing is reserved, when they do not fit."""
+        """Reserve an attempt's upper bounds; return False, and reserve nothing, if they do not fit."""
         if not self._fits(attempt):
             return False
         self._tally.reserve(attempt)
@@ -67,24 +67,24 @@ class Budget:
         return True
 
     def release(self, attempt: Attempt) -> None:
-        """Free what was reserved for an attempt that was not even written down."""
+        """Free the reservation of an attempt that was never recorded, so never sent."""
         self._close(attempt.attempt_id)
         self._tally.release(attempt)
 
     def settle(self, settlement: Settlement) -> None:
-        """Count an attempt as it ended."""
+        """Replace an attempt's reservation with its settlement."""
         attempt = self._close(settlement.attempt_id)
         self._tally.settle(settlement)
         if self._slow_start is not None:
             self._slow_start.on_settle(attempt, settlement)
 
     def abandon(self, attempt: Attempt) -> None:
-        """Leave an attempt reserved for good that ended without a settlement; harmless after one."""
+        """Keep the reservation of an attempt that ended without a settlement; does nothing after a settlement."""
         if attempt.attempt_id in self._open:
             self._close(attempt.attempt_id)
 
     def refusal(self, attempt: Attempt) -> StoppedError | None:
-        """Say why an attempt that does not fit never will; None while a reservation is open, which may be freed."""
+        """Return why an attempt that does not fit never will; None while another reservation may still be freed."""
         if self._open:
             return None
         cap, total = self._cap, sum_of((self._tally.spend, self._external))
@@ -92,7 +92,7 @@ class Budget:
             return StoppedError(
                 "no price applies now: the cost of the next request is unknown, so the cap on cost cannot be kept",
                 stopped_by="budget",
-                hint="give the price of today with `prices`, or continue without `max_cost`",
+                hint="give today's price with `prices`, or continue without `max_cost`",
             )
         if cap.max_cost is not None and self._tally.spend.bound_with(attempt).cost > self._own_limit.cost:
             figures = (cap.max_cost, total.bound.cost, total.cost or ZERO, SpendBound.of(attempt).cost)
@@ -111,7 +111,10 @@ class Budget:
         return attempt
 
     def refusal_for_text(self, characters: int) -> StoppedError | None:
-        """Say why a text of so many characters can never be paid for: more than the cap, less what is confirmed."""
+        """Return why the cap can never cover a text: it has more characters than the cap less the confirmed ones.
+
+        None if the cap may cover it.
+        """
         max_characters, total = self._cap.max_characters, sum_of((self._tally.spend, self._external))
         if max_characters is None or total.characters_billed + characters <= max_characters:
             return None
@@ -141,11 +144,11 @@ def _budget_error(amounts: Sequence[str], note: str, *, parameter: str) -> Stopp
 
 
 def check_cap(cap: BudgetCap, card: Card, today: date) -> None:
-    """Make sure that a cap can be kept with a model's prices of today (in UTC), before anything is sent.
+    """Check that a cap can be enforced with a model's prices of today (in UTC), before anything is sent.
 
     Raises:
-        ConfigurationError: An amount without a currency or not above 0, a currency that is not the price's, no price,
-            or a price by token where nothing bounds the tokens of audio; names the way out.
+        ConfigurationError: The amount has no currency or is not above 0, its currency differs from the price's, the
+            model has no price, or a price by token has no bound for the tokens of audio.
     """
     if cap.max_characters is not None and cap.max_characters < 1:
         raise ConfigurationError(f"max_characters is {cap.max_characters}", hint="give at least 1")
@@ -154,7 +157,7 @@ def check_cap(cap: BudgetCap, card: Card, today: date) -> None:
     if not cap.max_cost.is_finite() or cap.max_cost <= 0:
         raise ConfigurationError(f"max_cost is {cap.max_cost}", hint="give more than 0, with its currency: 500CNY")
     if cap.currency is None:
-        raise ConfigurationError("max_cost has no currency", hint="say which, as in 500CNY")
+        raise ConfigurationError("max_cost has no currency", hint="give the currency too, as in 500CNY")
     _check_price(cap, card, price_at(card.prices, today))
 
 
@@ -172,7 +175,7 @@ def _check_price(cap: BudgetCap, card: Card, price: Price | None) -> None:
         )
     if card.billing == "tokens" and card.output_tokens_per_second is None:
         raise ConfigurationError(
-            f"{model} is billed by the tokens of its audio, and how many a second takes is not known: no cap on cost "
-            "could be kept",
-            hint="cap what is sent with `max_characters`, or say output_tokens_per_second on its card with `catalog`",
+            f"{model} is billed by the tokens of its audio, and its tokens per second are not known: a cap on cost "
+            "could not be kept",
+            hint="cap what is sent with `max_characters`, or set output_tokens_per_second on its card with `catalog`",
         )

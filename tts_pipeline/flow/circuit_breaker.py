@@ -1,4 +1,4 @@
-"""The circuit breaker: opens when many rows fail, probes while half open. Pure: times are passed in."""
+"""The circuit breaker: open when many rows fail in succession, and probe until one succeeds. Pure, times passed in."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from tts_pipeline.flow.retry_state import RetryState
 
 _FIRST_PROBE_INTERVAL_S = 0.25
 _MAX_PROBE_INTERVAL_S = 3.0
-"""Probes follow one another at intervals that double from the first to the longest."""
+"""The interval between probes doubles from the first value to the longest."""
 
 MIN_FAILING_ROWS = 5
 _CONCURRENCY_PER_FAILING_ROW = 8
-"""An outage takes failures of this many different rows in succession, or of an eighth of the concurrency if that is
-more: a few connections that break together, where hundreds are open, are no outage."""
+"""An outage is declared after failures of 5 different rows in succession, or of an eighth of the concurrency if that is
+more: a few broken connections out of hundreds are no outage."""
 
 
 class CircuitBreaker:
-    """Counts failures that follow one another without a success; such a streak is an outage when it has enough rows.
+    """Counts streaks of failures without a success between them; a streak of enough rows is an outage.
 
-    A row's failures in a streak that became an outage are the service's, and no longer counted as the row's. A failure
-    before anything was sent is never the row's.
+    Failures within an outage are the service's, and no longer count as the rows' own. A failure before anything was
+    sent is never the row's own.
 
-    While the outage is open, single probes are sent. It ends with the success of an attempt that was sent after the
-    trouble began. One that was sent before (a slow answer to an old request) says little, but allows one more probe at
-    once: where only a part of a slow service broke, sending goes on as fast as answers come.
+    During an outage, single probes are sent. The outage ends with the success of an attempt that was sent after the
+    first failure. The success of an earlier attempt (a slow answer to an old request) says little, but permits one more
+    probe immediately: if only a part of a slow service broke, sending goes on as fast as answers come.
     """
 
     def __init__(self, max_concurrency: int) -> None:
@@ -37,21 +37,21 @@ class CircuitBreaker:
         self.is_open = False
 
     def delay_s(self, now_s: float) -> float:
-        """Seconds until something may be sent; 0 or less is now."""
+        """Return the seconds until an attempt may be sent; 0 or less is now."""
         return self._next_probe_s - now_s if self.is_open else 0.0
 
     def outage_s(self, now_s: float) -> float:
-        """Seconds since the first failure of an open outage; 0 when there is none."""
+        """Return the seconds since the first failure of the present outage; 0 without an outage."""
         return now_s - self._first_failure_s if self.is_open and self._first_failure_s is not None else 0.0
 
     def on_sent(self, now_s: float) -> None:
-        """Take note that an attempt was sent: in an outage it is a probe, and the next one is due later."""
+        """Record that an attempt was sent: during an outage it is a probe, and delays the next one."""
         if self.is_open:
             self._next_probe_s = now_s + self._probe_interval_s
             self._probe_interval_s = min(2 * self._probe_interval_s, _MAX_PROBE_INTERVAL_S)
 
     def on_failure(self, row: RetryState, now_s: float, *, was_sent: bool) -> None:
-        """Take a transient failure (not a 429)."""
+        """Count a transient failure (not a 429)."""
         if self._first_failure_s is None:
             self._first_failure_s = now_s
         if was_sent:
@@ -75,7 +75,7 @@ class CircuitBreaker:
         self.is_open = True
 
     def on_success(self, now_s: float, *, sent_at_s: float) -> None:
-        """Take a success: it ends a streak, and an outage unless it was sent before that began."""
+        """Count a success: it ends the streak and the outage, unless its attempt was sent before the outage began."""
         if self._first_failure_s is None:
             return
         if self.is_open and sent_at_s < self._first_failure_s:
@@ -88,9 +88,9 @@ class CircuitBreaker:
         self.is_open = False
 
     def own_failures(self, row: RetryState) -> int:
-        """How many of a row's failures are its own, as far as is known."""
+        """Return how many of a row's failures are its own, as far as is known."""
         return sum(streak not in self._outage_streaks for streak in row.failure_streaks)
 
     def contradicted_streaks(self, row: RetryState) -> int:
-        """In how many streaks a row failed that other rows ended with a success; also in what was taken for outages."""
+        """Return in how many streaks a row failed that another row's success ended; outages count too."""
         return sum(streak < self._streak_id for streak in row.distinct_streaks)

@@ -1,4 +1,4 @@
-"""The clock as a value, so that a test can pass its own."""
+"""The clock as a value, so that a test can pass its own clock."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def _utc_us() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Where the client reads the time and how it waits.
+    """The functions with which the client reads the time and waits.
 
-    The clock of ``monotonic_s`` never goes backwards; ``utc_us`` is for the bill and for people.
+    ``monotonic_s`` never goes backwards; ``utc_us`` is for the bill and for people.
     """
 
     monotonic_s: Callable[[], float] = time.monotonic

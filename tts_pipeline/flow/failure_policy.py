@@ -1,7 +1,7 @@
-"""What an attempt's outcome means: for its row, and for the run. Pure: times are given, in seconds by one clock.
+"""Decide from each attempt's outcome what happens to its row and to the run. Pure: times passed in, by one clock.
 
-A row must not pay for the service's troubles, nor the run for a row's. Where one failure alone does not tell whose it
-is, the row is held until the outcomes of other rows do.
+A row must not fail for the service's troubles, nor the run for a row's. If a failure alone does not show its cause, the
+row is held until the outcomes of other rows do.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ from tts_pipeline.flow.throttle_pause import ThrottlePause
 from tts_pipeline.wire.failure import INVALID_HTTP, NO_AUDIO, UNEXPECTED_TEXT
 
 _LAST_ROWS_OUTAGE_SHARE = 1 / 15
-"""For this share of ``max_outage_s``, a minute by default, the last rows of a run count as victims of an outage."""
+"""The last rows of a run count as victims of an outage for this share of ``max_outage_s``, a minute by default."""
 
 _MAX_ROWS_WITHOUT_AUDIO_AT_START = 3
 _MAX_DAMAGED_ROWS_AT_START = 12
 _MAX_ROWS_WITHOUT_AUDIO_LATER = 50
-"""A run stops when answers without audio come for this many different rows, one after another: for the first number
-where no answer ever had audio, for the second one where they may have been cut or damaged on their way, for the third
-one later. Each of them may have been billed, so they are not probed for as long as an outage."""
+"""A run stops after answers without audio for this many different rows in succession: the first number holds while no
+answer has had audio, the second if these answers may have been cut or damaged on their way, the third once an answer
+had audio. Each such answer may have been billed, so they are not probed for as long as an outage."""
 
 _DAMAGED_CODES = frozenset({"CutStream", "MalformedBody", "MalformedAudio"})
 _MAYBE_TRANSIENT_CODES = _DAMAGED_CODES | {"EmptyBody", INVALID_HTTP, UNEXPECTED_TEXT}
-"""Our codes for an answer that is none."""
+"""Codes of answers without usable content, which may be transient."""
 _WITHOUT_AUDIO_CODES = _MAYBE_TRANSIENT_CODES | {NO_AUDIO}
 
 _LATER_HINT = "run again when the service is back: what is done is kept"
 
 
 class FailurePolicy:
-    """The rules, as a state machine: outcomes in, verdicts and delays out.
+    """A state machine that takes outcomes, and returns dispositions and delays.
 
-    ``stop_reason`` is None while anything is sent. ``decisions`` are rows that are no longer held, with their
-    verdicts; whoever applies them empties it.
+    ``stop_reason`` is None until the run stops. ``decisions`` holds the rows that are no longer held, with their
+    dispositions; the caller applies and removes them.
     """
 
     def __init__(self, limits: Limits, utc_us: Callable[[], int]) -> None:
@@ -74,27 +74,27 @@ class FailurePolicy:
 
     @property
     def max_in_flight(self) -> int:
-        """As many attempts may be in flight now: what is allowed, or less where the service takes less."""
+        """The most attempts in flight now: the limit, or fewer if the service throttles."""
         return self._concurrency.limit
 
     def on_row_start(self) -> None:
-        """Take note of one more row on its way."""
+        """Count one more active row."""
         self._active_rows += 1
 
     def input_exhausted(self) -> None:
-        """Take note that no row enters any more: those on their way have only each other to be judged by."""
+        """Record that no more rows will start: the active rows can be judged only by each other."""
         self._has_more_input = False
 
     def on_row_end(self, row: RetryState, now_s: float) -> None:
-        """Take note that a row is on its way no more; those held may be all that is left."""
+        """Count one active row less; decide if only held rows are left."""
         self._active_rows -= 1
         for pending in (self._pending_suspects, self._pending_exhausted):
             if row in pending:
-                pending.remove(row)  # whoever waited for its verdict was cancelled
+                pending.remove(row)  # the task that waited for its disposition was cancelled
         self._decide_if_all_pending(now_s)
 
     def delay_s(self, now_s: float) -> float:
-        """Seconds until the next attempt may be sent; 0 or less is now. An outage may turn out too long here."""
+        """Return the seconds until the next attempt may be sent; 0 or less is now. A too long outage stops the run."""
         self._check_outage(now_s)
         return max(
             self._throttle_pause.delay_s(now_s),
@@ -104,14 +104,14 @@ class FailurePolicy:
         )
 
     def on_sent(self, row: RetryState, now_s: float) -> None:
-        """Take note that a row's attempt is sent now."""
+        """Record that a row's attempt is sent now."""
         self._request_rate.consume(now_s)
         self._character_rate.consume(now_s, row.characters)
         self._breaker.on_sent(now_s)
         self.notices.on_sent(now_s)
 
     def on_success(self, now_s: float, *, sent_at_s: float) -> None:
-        """Take a success: the row may leave, and the failures of those that are held are their own."""
+        """Record a success: it shows that the failures of held rows are their own."""
         self._throttle_pause.on_success(sent_at_s)
         self._concurrency.on_success()
         self._has_succeeded = True
@@ -125,7 +125,7 @@ class FailurePolicy:
             self._decide(self._pending_exhausted, Disposition.REJECT)
 
     def on_failure(self, row: RetryState, error: ServiceError, now_s: float, *, sent_at_s: float) -> Disposition:
-        """Take a failure and say what becomes of its row."""
+        """Record a failure; return the disposition of its row."""
         if isinstance(error, ThrottledError):
             return self._on_throttle(error, now_s, sent_at_s)
         is_without_audio = isinstance(error, UnreadableError) or error.code in _WITHOUT_AUDIO_CODES
@@ -138,11 +138,11 @@ class FailurePolicy:
             return Disposition.FATAL
         if isinstance(error, SuspectError):
             return self._on_suspect(row, error, now_s)
-        self._clear_suspicion()  # the service judged this text or these parameters, so it does serve us
+        self._clear_suspicion()  # the service judged this text or these parameters, so it serves requests
         return Disposition.REJECT
 
     def stop(self, reason: StoppedError) -> None:
-        """Send nothing any more; the first reason stays."""
+        """Permit no more attempts; the first reason stays."""
         if self.stop_reason is None:
             self.stop_reason = reason
 
@@ -163,7 +163,7 @@ class FailurePolicy:
         self._breaker.on_failure(row, now_s, was_sent=not was_never_sent)
         self._last_failure = error.message
         if not was_never_sent and self._breaker.contradicted_streaks(row) >= self._limits.max_attempts:
-            # So a few neighbours that always fail, one after the other, are no endless outages.
+            # Without this rule, a few neighbouring rows that always fail would cause outages without end.
             return Disposition.REJECT
         if self._breaker.is_open:
             self._decide(self._pending_exhausted, Disposition.RETRY_NOW)
@@ -176,10 +176,9 @@ class FailurePolicy:
         return self._hold(row, self._pending_exhausted, now_s)
 
     def _on_missing_audio(self, row: RetryState, error: ServiceError, now_s: float) -> Disposition | None:
-        """Judge an answer without audio: never an outage, and bought twice at most.
+        """Return the disposition of an answer without audio: it is never an outage, and is bought twice at most.
 
-        None is for what may pass (a page, nothing, half of it, no HTTP): judged as any other failure, unless nothing
-        else ever came.
+        None leaves the answer to the general rules: it may be transient (a page, an empty, cut or non-HTTP answer).
         """
         may_be_transient = error.code in _MAYBE_TRANSIENT_CODES
         if may_be_transient and self._has_succeeded:
@@ -216,11 +215,11 @@ class FailurePolicy:
         return Disposition.PENDING
 
     def _decide_if_all_pending(self, now_s: float) -> None:
-        """Decide without other rows' outcomes where none is on its way that could have one."""
+        """Decide about held rows when all active rows are held, so that no other outcome will come."""
         pending_rows = len(self._pending_suspects) + len(self._pending_exhausted)
         if not pending_rows or pending_rows < self._active_rows:
             return
-        if self._pending_suspects:  # they leave, and this is asked again for the others
+        if self._pending_suspects:  # as they end, this is called again for the others
             self._decide(self._pending_suspects, Disposition.REJECT)
         elif self._active_rows == 1:
             self._decide(self._pending_exhausted, Disposition.REJECT)
@@ -242,9 +241,9 @@ class FailurePolicy:
         self.stop(StoppedError(reason, stopped_by="service", hint=error.hint))
 
     def _is_last_to_fail(self, row: RetryState, now_s: float) -> bool:
-        """Whether a row is among the last of a run, which all fail, though the service was there for others.
+        """Return whether a row is among the last of a run, which all fail although the service served other rows.
 
-        No outcome of another row will ever tell more; without this, two rows that always fail would never end a run.
+        No further outcome will show the cause; without this rule, two rows that always fail would never end a run.
         """
         if self._has_more_input or self.stop_reason is not None:
             return False
@@ -253,7 +252,7 @@ class FailurePolicy:
         return has_waited and (are_few or self._breaker.contradicted_streaks(row) > 0)
 
     def _check_outage(self, now_s: float) -> None:
-        """Tell of an outage, and give up after a long one."""
+        """Announce an outage, and stop the run after a long outage."""
         if not self._breaker.is_open:
             return
         outage_s = self._breaker.outage_s(now_s)

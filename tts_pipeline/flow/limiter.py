@@ -1,7 +1,7 @@
-"""Who may send now: a thin asyncio layer over the rules of ``failure_policy.py``.
+"""Permit attempts one by one: a thin asyncio layer over the rules of ``failure_policy.py``.
 
-A permit is held from before an attempt is sent until its outcome is settled, and only by ``async with``. Waiting rows
-are served in the order in which they came, so that in an outage each probe is another row's.
+A permit is held, by ``async with``, from before an attempt is sent until its outcome is settled. Rows are served first
+come, first served, so that each probe of an outage is another row's.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from tts_pipeline.flow.retry_state import Disposition, RetryState
 from tts_pipeline.log import logger
 
 MakeAttempt = Callable[[], Attempt]
-"""Describes an attempt that is about to be sent."""
+"""Makes the record of an attempt that is about to be sent."""
 
 _Waiter = tuple[RetryState, MakeAttempt, "asyncio.Future[Attempt]"]
 
 
 class Limiter:
-    """Bounds what is in flight, spreads it over time, and stops all of it at once."""
+    """Bounds the attempts in flight, spreads them over time, and stops them all together."""
 
     def __init__(self, limits: Limits, clock: Clock, budget: Budget | None = None) -> None:
         self._clock = clock
@@ -43,69 +43,69 @@ class Limiter:
         self._timer_due_s = 0.0
 
     def admit(self) -> Admission:
-        """Have a row on its way, for as long as the block runs: ``with limiter.admit() as row: ...``."""
+        """Count a row as active while the block runs: ``with limiter.admit() as row: ...``."""
         return Admission(self)
 
     def permit(self, row: RetryState, make_attempt: MakeAttempt) -> Permit:
         """Permit one attempt: ``async with limiter.permit(row, make_attempt) as attempt: ...``.
 
         The block's end is the attempt's outcome: without an exception it succeeded, with a ``ServiceError`` it failed,
-        and with anything else (cancelled, disk full) nothing is learnt about the service. What becomes of a row whose
-        attempt failed is in ``row.disposition`` after the block.
+        and any other exception (cancelled, disk full) says nothing about the service. After a failure,
+        ``row.disposition`` holds what happens to the row.
 
-        The attempt is described when its turn comes, so that its start and its price are those of sending. Its highest
-        cost is then reserved; a row whose attempt does not fit waits for what others give back.
+        ``make_attempt`` is called when the row's turn comes, so that the start and the price are those of sending. The
+        attempt's upper bound is then reserved; a row whose attempt does not fit waits until reservations are freed.
 
         Raises:
-            StoppedError: Nothing is sent any more; also when nothing can be given back and the attempt does not fit.
-            FatalError: In place of the block's own error, when other rows show that it is everybody's.
+            StoppedError: Nothing is sent any more; or the attempt does not fit and no reservation can be freed.
+            FatalError: In place of the block's own error, if other rows show that all rows fail with it.
         """
         return Permit(self, row, make_attempt)
 
     def refuse_beyond_cap(self, characters: int) -> None:
-        """Stop before the first request of a text whose least charge is more than the rest of the cap."""
+        """Stop before the first request of a text that costs more than the rest of the cap even at the least."""
         refusal = self._budget.refusal_for_text(characters)
         if refusal is not None:
             self.stop(refusal)
             self._raise_if_stopped()
 
     def settle(self, settlement: Settlement) -> None:
-        """Count what an attempt did cost; within its permit. One that is not settled may have cost all it could."""
+        """Count an attempt's real cost, within its permit. An unsettled attempt counts at its upper bound."""
         self._budget.settle(settlement)
 
     async def sleep(self, seconds: float) -> None:
-        """Wait, but not beyond a stop."""
+        """Sleep for some seconds, or until the run stops."""
         if seconds <= 0 or self.policy.stop_reason is not None:
             return
         sleep_task = asyncio.ensure_future(self._clock.sleep(seconds))
         self._sleep_tasks.add(sleep_task)
         try:
-            await asyncio.wait((sleep_task,))  # not "await sleep_task": a stop cancels that, not the caller
+            await asyncio.wait((sleep_task,))  # not "await sleep_task": a stop cancels the sleep, not the caller
         finally:
             self._sleep_tasks.discard(sleep_task)
             sleep_task.cancel()
 
     def stop(self, reason: StoppedError) -> None:
-        """Permit nothing any more: whoever waits gets the reason; what is in flight goes on."""
+        """Permit no more attempts: waiting callers get the reason; attempts in flight go on."""
         self.policy.stop(reason)
         self._apply_decisions()
 
     def input_exhausted(self) -> None:
-        """Take note that no row enters any more."""
+        """Record that no more rows will start."""
         self.policy.input_exhausted()
 
     def close(self) -> None:
-        """Leave no timer behind."""
+        """Cancel the timer."""
         if self._timer is not None:
             self._timer.cancel()
 
     def end_row(self, row: RetryState) -> None:
-        """Take note that a row has its outcome."""
+        """Record that a row has its outcome."""
         self.policy.on_row_end(row, self._clock.monotonic_s())
         self._apply_decisions()
 
     async def acquire(self, row: RetryState, make_attempt: MakeAttempt) -> tuple[Attempt, float]:
-        """Wait for a row's turn; returns its attempt, and when its turn came. Ended by ``finish_attempt``."""
+        """Wait for a row's turn; return its attempt and the time of its turn. Every call ends in ``finish_attempt``."""
         attempt = None if self._waiters else self._try_acquire(row, make_attempt)
         if attempt is None:
             self._raise_if_stopped()
@@ -116,7 +116,7 @@ class Limiter:
             except asyncio.CancelledError:
                 if turn.done() and not turn.cancelled() and turn.exception() is None:
                     self._budget.release(turn.result())
-                    self._free_slot()  # the turn came together with the cancellation: it is passed on
+                    self._free_slot()  # the turn came together with the cancellation: pass it on
                 raise
         return attempt, self._clock.monotonic_s()
 
@@ -125,7 +125,7 @@ class Limiter:
         self._wake_waiters()
 
     def finish_attempt(self, row: RetryState, attempt: Attempt, error: BaseException | None, sent_at_s: float) -> None:
-        """Learn from an attempt's outcome, and give its place to the next one."""
+        """Learn from an attempt's outcome, and give its slot to the next attempt."""
         self._budget.abandon(attempt)
         if error is None:
             self.policy.on_success(self._clock.monotonic_s(), sent_at_s=sent_at_s)
@@ -137,7 +137,7 @@ class Limiter:
         self._free_slot()
 
     async def wait_for_disposition(self, row: RetryState) -> None:
-        """Wait until other rows show whose failure a row's was."""
+        """Wait until the outcomes of other rows decide about a row."""
         try:
             row.disposition = await self._pending[row]
         finally:
@@ -167,7 +167,7 @@ class Limiter:
     def _wake_waiters(self) -> None:
         while self._waiters:
             row, make_attempt, turn = self._waiters[0]
-            if turn.done():  # cancelled while it waited
+            if turn.done():  # its waiter was cancelled
                 self._waiters.popleft()
                 continue
             try:
@@ -225,7 +225,7 @@ class Limiter:
 
 @dataclass(slots=True)
 class Admission:
-    """A row between its first attempt and its outcome. No ``@contextmanager``: its generator costs a row 2 us."""
+    """A row from its first attempt to its outcome. No ``@contextmanager``: its generator costs 2 us a row."""
 
     limiter: Limiter
     row: RetryState = field(default_factory=RetryState)
@@ -242,7 +242,7 @@ class Admission:
 
 @dataclass(slots=True)
 class Permit:
-    """The right to send one attempt, with what it may cost reserved."""
+    """The right to send one attempt; the attempt's upper bound is reserved."""
 
     limiter: Limiter
     row: RetryState

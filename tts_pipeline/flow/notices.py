@@ -1,24 +1,24 @@
-"""What a person is told of the service's troubles, so that a run that seems to stand still explains itself.
+"""Write messages about the service's troubles, so that a run that seems to stand still explains itself.
 
-Pure: times are given, in seconds by one clock; messages are collected, and whoever owns the notices logs them.
+Pure: times are passed in, in seconds of one clock; messages are collected, and the owner logs them.
 """
 
 from __future__ import annotations
 
 _MIN_PAUSE_NOTICE_S = 5.0
-"""A pause this long is told when it begins and when it ends; of shorter ones there may be many a minute."""
+"""A pause this long is announced at its beginning and its end; shorter pauses may come many times a minute."""
 
 _SHORT_PAUSE_NOTICE_INTERVAL_S = 60.0
-"""Short pauses are told once in so long."""
+"""Short pauses are announced at most once in this time."""
 
 _MIN_OUTAGE_NOTICE_S = 2.0
-"""A shorter outage is over before anybody has read of it, and a shaky service has many."""
+"""A shorter outage is over before anybody reads its notice, and a shaky service has many."""
 
 _NEVER_S = float("-inf")
 
 
 class Notices:
-    """Tells of each trouble once when it begins, and once when it ends; whoever tells the messages empties the list."""
+    """Announces each trouble once when it begins and once when it ends; the reader of ``messages`` empties it."""
 
     def __init__(self, max_outage_s: float) -> None:
         self._max_outage_s = max_outage_s
@@ -28,14 +28,14 @@ class Notices:
         self.messages: list[str] = []
 
     def on_pause(self, now_s: float, seconds: float) -> None:
-        """Take note that nothing is sent for so long."""
+        """Announce a pause of so many seconds."""
         if seconds < _MIN_PAUSE_NOTICE_S:
             if now_s - self._short_pause_notice_s >= _SHORT_PAUSE_NOTICE_INTERVAL_S:
                 self._short_pause_notice_s = now_s
                 self.messages.append("the service throttles (429): the run slows down with short pauses")
             return
         until_s = now_s + seconds
-        # Requests that were in flight together ask for the same pause one after the other: that is told once.
+        # Requests that were in flight together request the same pause one after another: announce it once.
         if self._pause_until_s is None or until_s > self._pause_until_s + _MIN_PAUSE_NOTICE_S:
             self.messages.append(
                 f"the service throttles (429): nothing is sent for {seconds:.0f} s, then the run goes on"
@@ -43,13 +43,13 @@ class Notices:
             self._pause_until_s = until_s
 
     def on_sent(self, now_s: float) -> None:
-        """Take note that an attempt is sent."""
+        """Announce the end of a pause with the first attempt after it."""
         if self._pause_until_s is not None and now_s >= self._pause_until_s:
             self._pause_until_s = None
             self.messages.append("the pause is over: the run goes on")
 
     def on_outage(self, outage_s: float, failure: str) -> None:
-        """Take note of an outage that goes on."""
+        """Announce an outage that has lasted so many seconds."""
         if outage_s >= _MIN_OUTAGE_NOTICE_S and not self._has_announced_outage:
             self._has_announced_outage = True
             self.messages.append(
@@ -58,7 +58,7 @@ class Notices:
             )
 
     def on_recovery(self, outage_s: float) -> None:
-        """Take note that an outage has ended, after so long."""
+        """Announce the end of an outage that lasted so many seconds."""
         if self._has_announced_outage:
             self._has_announced_outage = False
             self.messages.append(f"the service is usable again after {outage_s:.0f} s: the run goes on in full")

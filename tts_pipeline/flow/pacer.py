@@ -1,4 +1,4 @@
-"""The pacer: the last wait before a request leaves, so that the service sees an even rate."""
+"""The pacer: wait right before a request leaves, so that the service sees an even rate."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tts_pipeline.flow.rate_limiter import RateLimiter
 
 
 class Pacer:
-    """Keeps requests apart where they leave.
+    """Keeps requests apart at the moment they leave.
 
-    Permits are given at the permitted rate, but between a permit and its request the attempt is written to a disk,
-    which takes a millisecond or a hundred. Two requests whose permits were well apart would then leave together, and a
-    service that enforces its rate smoothly answers the second one with a 429. Most requests do not wait here.
+    Permits are given at the permitted rate, but between a permit and its request the attempt is written to disk, which
+    takes 1 to 100 ms. Without the pacer, two requests whose permits were well apart could leave together, and a service
+    that enforces its rate smoothly would answer the second with a 429. Most requests do not wait here.
     """
 
     def __init__(self, limits: Limits, clock: Clock) -> None:
@@ -22,10 +22,10 @@ class Pacer:
         self._character_rate = RateLimiter(limits.characters_per_minute)
         self._clock = clock
         self._is_limited = (limits.requests_per_minute or limits.characters_per_minute) is not None
-        self._lock = asyncio.Lock()  # whoever came first leaves first
+        self._lock = asyncio.Lock()  # first come, first served
 
     async def wait(self, characters: int) -> None:
-        """Wait until a request may leave that sends so many characters; take note that it does."""
+        """Wait until a request of so many characters may leave; record that it leaves."""
         if not self._is_limited:
             return
         async with self._lock:

@@ -1,19 +1,18 @@
-"""A smooth rate limiter (GCRA): requests, or characters, spread evenly over the minute."""
+"""A smooth rate limiter (GCRA): spread requests, or characters, evenly over the minute."""
 
 from __future__ import annotations
 
 _MIN_EXACT_INTERVAL_S = 0.2
 _TIMER_LATENESS_S = 0.005
-"""Timers fire some milliseconds late. Over an interval of 200 ms that is about 1 % and left alone, so that two requests
-are never closer than the interval; under shorter ones so much of it is made up, or much of the rate would be lost."""
+"""Timers fire some milliseconds late. From an interval of 200 ms on this is left uncorrected, so that two requests are
+never closer than the interval: it costs about 1 % of the rate. Shorter intervals make up for this much lateness, or
+much of the rate would be lost."""
 
 
 class RateLimiter:
-    """Units are spread evenly: after one that weighs ``w``, the next may follow ``w * 60 / per_minute`` seconds later.
+    """Spreads units evenly: ``w * 60 / per_minute`` seconds must pass after a unit of weight ``w``.
 
-    Time that nothing used is not saved up. Pure: times are given, in seconds by one clock.
-
-    A rate of None is no limit.
+    Unused time is not saved up. Pure: times are passed in, in seconds of one clock. ``per_minute`` None is no limit.
     """
 
     def __init__(self, per_minute: float | None) -> None:
@@ -21,11 +20,11 @@ class RateLimiter:
         self._next_allowed_s = 0.0
 
     def delay_s(self, now_s: float) -> float:
-        """Seconds until the next unit may be used; 0 or less is now."""
+        """Return the seconds until the next unit may be used; 0 or less is now."""
         return self._next_allowed_s - now_s
 
     def consume(self, now_s: float, weight: int = 1) -> None:
-        """Take note that ``weight`` units are used now."""
+        """Record that ``weight`` units are used now."""
         if not self._interval_s:
             return
         interval_s = weight * self._interval_s

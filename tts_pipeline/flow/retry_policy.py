@@ -1,4 +1,4 @@
-"""Retry policies for tenacity: when an attempt is tried again, and after how long. The one owner of retry."""
+"""The retry policy: decide when a failed attempt or fetch is tried again, and how long to wait. Only this retries."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from tts_pipeline.flow.retry_state import Disposition, RetryState
 Result = TypeVar("Result")
 
 _MAX_FETCHES = 3
-"""How often the fetch of one URL is tried before the whole attempt counts as failed."""
+"""The tries to fetch one URL before the whole attempt counts as failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Retries attempts and fetches."""
+    """Retries attempts and fetches with tenacity."""
 
     limits: Limits
     random: Random
     sleep: Callable[[float], Awaitable[None]]
 
     def jitter_s(self, retries: int) -> float:
-        """Return a random wait before a retry, so that rows that failed together do not return together.
+        """Return a random wait before a retry, so that rows that failed together do not retry together.
 
         Each retry, this one included, doubles the bound of the wait, from ``retry_wait_s`` up to ``retry_wait_max_s``.
         """
@@ -38,29 +38,29 @@ class RetryPolicy:
     async def retry_attempts(
         self, row: RetryState, failure: ServiceError, attempt: Callable[[], Awaitable[Result]]
     ) -> Result:
-        """Go on after a row's first failure: make attempts until one succeeds or the row is to blame.
+        """Retry after a row's first failure, until an attempt succeeds or the row is rejected.
 
-        A first attempt is made without this class: tenacity inspects its policies at every call, 70 us, a fifth of a
-        row's CPU time.
+        The first attempt is made without this class: tenacity inspects its policies at every call, which takes 70 us, a
+        fifth of a row's CPU time.
 
         Raises:
-            TransientError: The last attempt's, when the row is to blame; other errors as they come.
+            TransientError: The last attempt's, if the row is rejected. Other errors end the retries immediately.
         """
 
         def wait_s(state: RetryCallState) -> float:
-            if row.disposition is Disposition.RETRY_NOW:  # the run's own pause or outage makes everybody wait
+            if row.disposition is Disposition.RETRY_NOW:  # the run's pause or outage makes all rows wait
                 return 0.0
             error = state.outcome.exception() if state.outcome else None
-            asked_s = error.retry_after_s if isinstance(error, ServiceError) else None
-            return max(self.jitter_s(row.retries), min(asked_s or 0.0, self.limits.max_pause_s))
+            retry_after_s = error.retry_after_s if isinstance(error, ServiceError) else None
+            return max(self.jitter_s(row.retries), min(retry_after_s or 0.0, self.limits.max_pause_s))
 
         return await self._retry(failure, attempt, lambda _: row.disposition is Disposition.REJECT, wait_s)
 
     async def retry_fetch(self, attempt: Callable[[], Awaitable[Result]]) -> Result:
-        """Try the fetch of a URL a few times.
+        """Try to fetch a URL a few times.
 
         Raises:
-            TransientError: The last try's; other errors as they come.
+            TransientError: The last try's. Other errors end the tries immediately.
         """
         try:
             return await attempt()

@@ -1,4 +1,4 @@
-"""Retry state of one utterance, and the dispositions of a failed attempt."""
+"""The retry state of one utterance, and the dispositions of a row after a failure."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from enum import Enum, auto
 
 
 class Disposition(Enum):
-    """What becomes of a row whose attempt failed."""
+    """The fate of a row whose attempt failed."""
 
     RETRY = auto()
-    """Try again, after a wait of its own."""
+    """Try again after the row's own wait."""
     RETRY_NOW = auto()
-    """Try again; the run's pause or outage is all the wait it needs."""
+    """Try again without a wait of its own; the run's pause or outage delays it."""
     REJECT = auto()
-    """It is the row's own failure."""
+    """Give the row up: the failure is its own."""
     PENDING = auto()
-    """Not known until other rows have an outcome."""
+    """Hold the row until the outcomes of other rows decide."""
     FATAL = auto()
     """No row can succeed."""
 
 
 @dataclass(eq=False, slots=True)
 class RetryState:
-    """One utterance on its way through the client; told apart by identity.
+    """One utterance on its way through the client; compared by identity.
 
-    ``characters`` is our count of its next attempt, and ``retries`` counts the waits of its own. ``failure_streaks``
-    are the streaks of failures that may be its own, one for each; ``distinct_streaks`` are all streaks that it met,
-    outages or not. ``answers_without_audio`` counts whole answers only.
+    ``characters`` is our count for its next attempt; ``retries`` counts its own waits. ``failure_streaks`` holds the
+    streak of each failure that may be its own; ``distinct_streaks`` holds all streaks in which it failed, outages too.
+    ``answers_without_audio`` counts whole answers only.
     """
 
     characters: int = 0
@@ -38,7 +38,7 @@ class RetryState:
     disposition: Disposition | None = None
 
     def begin_segment(self, characters: int) -> None:
-        """Begin the next segment, whose attempts are counted anew."""
+        """Reset the counts for the next segment."""
         self.characters = characters
         self.retries = 0
         self.answers_without_audio = 0

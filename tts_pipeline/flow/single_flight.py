@@ -1,4 +1,4 @@
-"""Single flight: of several utterances with the same request, one runs and the others wait. Pure."""
+"""Single flight: of several utterances with the same request, one is bought while the others wait. Pure."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class _Flight(Generic[Item]):
 
 
 class SingleFlight(Generic[Item]):
-    """Lets one of several equal works go ahead; the others wait until it has been bought, and then all go.
+    """Lets one of several equal items go ahead as the buyer; the others wait, and all go when it was bought.
 
-    When it was not bought, because it was rejected, the next one goes in its place; then two at a time, then four: one
-    success serves all that are left, and a thousand rejects of one text do not come one after the other.
+    If the buyer was rejected, the next item buys; then two items at a time, then four: one success serves all others,
+    and a thousand rejects of one text do not come one by one.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class SingleFlight(Generic[Item]):
         return bool(self._flights)
 
     def enter(self, key: int, item: Item) -> bool:
-        """Say whether a work goes ahead now, and then has to leave; otherwise it waits, and is given back in time."""
+        """Return True if an item goes ahead as a buyer, which must leave; False if it waits for ``leave`` to return it."""
         flight = self._flights.setdefault(key, _Flight())
         if not flight.buyers and not flight.waiters:
             flight.buyers = 1
@@ -38,9 +38,9 @@ class SingleFlight(Generic[Item]):
         return False
 
     def leave(self, key: int, *, is_bought: bool) -> tuple[list[Item], list[Item]]:
-        """End the turn of a work that went ahead, and return the works that go now.
+        """End a buyer's turn; return the items that find its result, and the items that are the next buyers.
 
-        Those find the result there, or have to buy it and leave in their turn.
+        Each next buyer has to leave in its turn.
         """
         flight = self._flights[key]
         flight.buyers -= 1

@@ -1,4 +1,4 @@
-"""Slow start of a cap: attempts are few until the service's way of counting is known. Pure."""
+"""Slow start under a cap: send few attempts until the service's way of counting is known. Pure."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from tts_pipeline.config import PLAUSIBLE_RATIO
 from tts_pipeline.money import SpendBound
 
 _MAX_IN_FLIGHT = 2**31
-"""More than anybody has in flight."""
+"""More than any run has in flight."""
 
 
 class SlowStart:
-    """How many attempts may be in flight under a cap, and what room the cap must have for them.
+    """Bounds the attempts in flight under a cap, and the margin that the cap must keep for them.
 
-    One is sent first. Every answer that costs no more than could be foreseen, ``PLAUSIBLE_RATIO`` times our count,
-    doubles the number; one that costs more begins it anew.
+    One attempt is sent first. Each answer that costs at most ``PLAUSIBLE_RATIO`` times our count doubles the bound; an
+    answer that costs more resets it to 1.
 
-    By token, an attempt reserves several times what ordinary audio takes, and needs no margin in money.
-    ``largest_ratio`` is the largest report that cannot be true, in our counts; 1 where there was none.
+    With a price by token, an attempt reserves several times the cost of ordinary audio, and needs no margin in money.
+    ``largest_ratio`` is the largest implausible report as a multiple of our count; 1 without such a report.
     """
 
     def __init__(self, *, by_token: bool = False) -> None:
@@ -28,7 +28,7 @@ class SlowStart:
         self._by_token = by_token
 
     def margin_of(self, attempt: Attempt) -> SpendBound:
-        """Return what an attempt may cost beyond what is reserved for it, should the service count more than we do."""
+        """Return the cost that an attempt may add to its reservation if the service counts more than we do."""
         bound = attempt.characters_upper_bound
         characters = max(0, attempt.characters_counted * PLAUSIBLE_RATIO - bound)
         if self._by_token or attempt.cost_upper_bound is None or not bound:
@@ -36,16 +36,16 @@ class SlowStart:
         return SpendBound(characters, attempt.cost_upper_bound * characters / bound)
 
     def on_reserve(self, attempt: Attempt) -> None:
-        """Take note that an attempt is reserved."""
+        """Add the margin of an attempt that is reserved."""
         self._margins[attempt.attempt_id] = margin = self.margin_of(attempt)
         self.open_margin = self.open_margin.plus(margin)
 
     def on_close(self, attempt: Attempt) -> None:
-        """Take note that an attempt is no longer open, however it ended."""
+        """Remove the margin of an attempt that is no longer open, however it ended."""
         self.open_margin = self.open_margin.minus(self._margins.pop(attempt.attempt_id))
 
     def on_settle(self, attempt: Attempt, settlement: Settlement) -> None:
-        """Learn from how an attempt ended; a failure says little of how a service counts, but too much is too much."""
+        """Adapt the bound to a settlement; a failure says little about the service's counting, so it only lowers it."""
         if settlement.implausible:
             self.largest_ratio = max(self.largest_ratio, _ratio(attempt, settlement))
         foreseen, charged = SpendBound.of(attempt), SpendBound.of(settlement)

@@ -1,4 +1,4 @@
-"""The sum that a budget, claims and the progress of a run read: each attempt counts once, whoever reports it."""
+"""The spend tally: sum the cost of attempts for budgets, claims and progress, and count each attempt once."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from tts_pipeline.money import Cost
 
 
 class SpendTally:
-    """Adds up attempts: at most from before they are sent, and as they ended once that is known.
+    """Sums attempts: at their upper bound before they are sent, and by their settlement afterwards.
 
-    A budget reserves an attempt before the ledger of its part hears of it, and a part's tally passes on to the run's
-    whatever it counts: an attempt that is reported again changes nothing. One that is never settled keeps its bound.
+    A budget reserves an attempt before the ledger of its part does, and a part's tally passes everything on to the
+    run's tally: a second report of an attempt changes nothing. An attempt that is never settled keeps its bound.
     One thread writes; any thread may read ``spend``.
 
-    ``spend`` may hold something already. A currency of None is not known yet. ``run`` is the tally of the run that
-    this one is of a part of.
+    ``spend`` is the initial sum; None is 0. ``currency`` None is not known yet. ``run`` is the run's tally, if this is
+    the tally of a part.
     """
 
     __slots__ = ("_open", "_run", "currency", "spend")
@@ -30,7 +30,7 @@ class SpendTally:
             run.currency = run.currency or currency
 
     def reserve(self, attempt: Attempt) -> None:
-        """Count an attempt that is about to be sent at its most."""
+        """Count an attempt that is about to be sent, at its upper bound."""
         if attempt.attempt_id not in self._open:
             self._open[attempt.attempt_id] = attempt
             self.spend.add_attempt(attempt, self.currency)
@@ -38,7 +38,7 @@ class SpendTally:
             self._run.reserve(attempt)
 
     def settle(self, settlement: Settlement) -> None:
-        """Count an attempt as it ended."""
+        """Replace an attempt's upper bound with its settlement."""
         attempt = self._open.pop(settlement.attempt_id, None)
         if attempt is not None:
             self.spend.add_attempt(attempt, self.currency, -1)
@@ -47,7 +47,7 @@ class SpendTally:
             self._run.settle(settlement)
 
     def release(self, attempt: Attempt) -> None:
-        """Count an attempt no longer that was surely not sent."""
+        """Remove an attempt that was surely not sent."""
         if self._open.pop(attempt.attempt_id, None) is not None:
             self.spend.add_attempt(attempt, self.currency, -1)
         if self._run is not None:

@@ -1,17 +1,17 @@
-"""The pause of the whole run after a 429. Pure: times are passed in, in seconds of one clock."""
+"""Pause the whole run after a 429. Pure: times are passed in, in seconds of one clock."""
 
 from __future__ import annotations
 
 _FIRST_PAUSE_S = 0.5
-"""The first pause where the service does not say how long; doubled while nothing succeeds in between."""
+"""The first pause if the service names no time; doubled while no attempt succeeds in between."""
 
 _NEVER_S = float("-inf")
 
 
 class ThrottlePause:
-    """How long nobody sends.
+    """The time during which no attempt is sent.
 
-    The 429s of attempts that were sent before the pause began are the same news again and count once.
+    The 429s of attempts that were sent before the pause began are no news: they count once.
     """
 
     def __init__(self) -> None:
@@ -21,17 +21,17 @@ class ThrottlePause:
         self._next_pause_s = _FIRST_PAUSE_S
 
     def delay_s(self, now_s: float) -> float:
-        """Seconds until sending goes on; 0 or less is now."""
+        """Return the seconds until sending goes on; 0 or less is now."""
         return self._until_s - now_s
 
     def is_new(self, sent_at_s: float) -> bool:
-        """Say whether a 429 begins a pause: its attempt was sent after the last one began."""
+        """Return whether a 429 begins a pause: its attempt was sent after the last pause began."""
         return sent_at_s >= self._began_s
 
     def on_throttle(self, now_s: float, *, sent_at_s: float, retry_after_s: float | None) -> float:
-        """Take a 429; return the pause in seconds from now that it asks for, 0 when it is no news.
+        """Count a 429; return its pause in seconds from now, 0 if the 429 is no news.
 
-        ``retry_after_s`` is the service's own; None (or 0, which would be a busy loop) when it did not say.
+        ``retry_after_s`` is the service's own time; None (or 0, which would be a busy loop) if it named none.
         """
         is_new = self.is_new(sent_at_s)
         if retry_after_s:
@@ -48,10 +48,10 @@ class ThrottlePause:
         return pause_s
 
     def on_success(self, sent_at_s: float) -> None:
-        """Take a success: if it was sent after the last pause, the next pause is a short one again.
+        """Count a success: make the next pause short again if the attempt was sent after the last pause began.
 
-        So it is if it was sent between the last two: of many attempts that are sent together after a pause, the first
-        may be taken and the others refused, and a refusal is quicker than speech.
+        An attempt sent between the last two pauses counts too: of many attempts that leave together after a pause, the
+        service may take the first and refuse the others, and a refusal is quicker than speech.
         """
         if sent_at_s >= (self._began_s if self._previous_began_s is None else self._previous_began_s):
             self._next_pause_s = _FIRST_PAUSE_S
