@@ -565,5 +565,5 @@ def test_word_times_that_are_not_given_are_null(
     trial = run_trial(tone_service, {**AS_JSON, "enable_timestamp": True}, {"what": "shape", "shape": shape})
     assert (trial.speech.words, trial.flags) == (None, ())
     assert [record.getMessage() for record in caplog.records] == [
-        "timestamps were asked for, but local gives none: they are null"
+        "timestamps were requested, but local gives none: they are null"
     ]

@@ -1,4 +1,4 @@
-"""The client: an utterance goes in, speech comes out. The one owner of retry."""
+"""The client: turn one utterance into speech, with retries, retakes and a record of every attempt."""
 
 from tts_pipeline.client.client import SpeechClient
 

@@ -1,4 +1,4 @@
-"""Assemble speech from the answers to an utterance's segments."""
+"""Assemble the speech of an utterance from the answers to its segments."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tts_pipeline.config import AudioSettings
 from tts_pipeline.models import Audio, Speech, Usage, Word
 
 CHARACTERS_MISMATCH = "characters_mismatch"
-"""The flag of a speech for which the service billed another number of characters than we counted."""
+"""The flag of speech for which the service billed a number of characters that differs from our count."""
 
 
 async def assemble(
@@ -24,8 +24,8 @@ async def assemble(
     """Make the speech of an utterance whose segments are all answered.
 
     Raises:
-        TransientError: Some audio does not decode, where it is joined or converted.
-        PermanentError: It is of a format that cannot be decoded here.
+        TransientError: Audio that has to be joined or converted does not decode.
+        PermanentError: The audio's format cannot be decoded here.
     """
     answers = [each.answer for each in segment_answers]
     now_us = synthesis.resources.clock.utc_us()
@@ -51,7 +51,7 @@ async def assemble(
 
 
 async def _join(audios: Sequence[Audio], settings: AudioSettings) -> tuple[Audio, tuple[int, ...]]:
-    """Join and convert in a thread, where there is anything to do."""
+    """Join and convert the audio; use a thread if there is anything to do."""
     first = audios[0]
     if len(audios) == 1 and target_format(first, settings) == (first.format, first.sample_rate_hz):
         return first, (0,)
@@ -59,7 +59,7 @@ async def _join(audios: Sequence[Audio], settings: AudioSettings) -> tuple[Audio
 
 
 def total_usage(usages: Sequence[Usage]) -> Usage:
-    """Add usages up; a figure is None when none of them has it."""
+    """Add up usages; a figure that no usage has is None."""
     if len(usages) == 1:
         return usages[0]
     return Usage(*map(_total, zip(*map(astuple, usages), strict=True)))
@@ -73,7 +73,7 @@ def _total(figures: Iterable[int | None]) -> int | None:
 def _merge_words(
     segment_answers: Sequence[SegmentAnswer], starts_ms: Sequence[int], duration_ms: int
 ) -> tuple[Word, ...] | None:
-    """Move words from their segment to the whole, in time and in the text; None where a segment has none."""
+    """Shift the words of segments to their place in the whole audio and text; None if a segment has no words."""
     if len(segment_answers) == 1:
         ((segment, answer, _),) = segment_answers
         if answer.words is None or not segment.start:
@@ -87,7 +87,7 @@ def _merge_words(
 
 
 def _shift(word: Word, text_offset: int, start_ms: int, duration_ms: int) -> Word:
-    """Move a word; joining may have rounded the whole's duration down by less than a millisecond."""
+    """Shift a word; clip its times, because joining may round the whole duration down by less than a millisecond."""
     return Word(
         text=word.text,
         start_ms=min(word.start_ms + start_ms, duration_ms),
@@ -99,7 +99,7 @@ def _shift(word: Word, text_offset: int, start_ms: int, duration_ms: int) -> Wor
 
 def _merge_flags(synthesis: Synthesis, segment_answers: Sequence[SegmentAnswer]) -> tuple[str, ...]:
     flags = {flag for each in segment_answers for flag in each.answer.quality}
-    # What was joined before says for itself whether its segments were billed otherwise: their texts are not known.
+    # Joined audio from the cache carries this flag already; the texts of its segments are not known here.
     is_joined = (synthesis.joined_segments or 1) > 1
     counts = ((each.answer.usage.characters_reported, each.characters_counted) for each in segment_answers)
     if not is_joined and any(reported not in (None, counted) for reported, counted in counts):

@@ -1,4 +1,4 @@
-"""The cache as the client sees it: audio that was bought before is looked up before a purchase."""
+"""Look audio up in the cache before it is bought, and check cached audio before it is used."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from tts_pipeline.models import Answer, Audio, CachedAudio, Segment, Utterance, 
 
 
 class AudioCache(Protocol):
-    """Audio by what was asked for: requests of one key and take are the same, down to the last byte of their body."""
+    """Audio by request key and take; requests with the same key are equal down to the last byte of their body."""
 
     async def get(self, request_key: str, take: int) -> CachedAudio | None:
-        """Return what was bought for a request; None when nothing is known of it. What fails is not known."""
+        """Return the audio that was bought for a request; None for a miss, or if the look-up fails."""
 
     async def put(self, request_key: str, take: int, entry: CachedAudio) -> None:
-        """Take in what was bought; returns when it is in good hands, which is before it is stored. Fails silently."""
+        """Accept bought audio; return once it is queued, before it is stored. Fails silently."""
 
 
 class CacheLookup:
-    """What one utterance takes from the cache and adds to it; audio that the quality policy would drop is not taken.
+    """The cache for one utterance; it returns no audio that the quality policy would drop.
 
-    ``origin`` is that of the first answer that was taken, and ``segments`` the number of segments of the last.
+    ``origin`` is the origin of the first answer from the cache; ``segments`` is the number of segments of the last.
     """
 
     def __init__(self, cache: AudioCache, utterance: Utterance, quality: QualityPolicy) -> None:
@@ -39,7 +39,7 @@ class CacheLookup:
         self._quality = quality
 
     async def get(self, request_key: str, segment: Segment) -> Answer | None:
-        """Return the answer to the request for a segment, when it was bought before and is good enough."""
+        """Return the cached answer for a segment; None if there is none, or its audio is not good enough."""
         entry = await self._cache.get(request_key, self._utterance.take)
         if entry is None or not is_worth_keeping(self._quality, entry.answer, None):
             return None
@@ -55,21 +55,22 @@ class CacheLookup:
         return entry.answer._replace(segment=segment.index, audio=audio)
 
     async def put(self, request_key: str, answer: Answer) -> None:
-        """Give an answer that was just bought to whoever asks the same later."""
+        """Store an answer that was just bought, for later equal requests."""
         entry = CachedAudio(answer, self._utterance.utterance_id)
         await self._cache.put(request_key, self._utterance.take, entry)
 
 
 _DURATION_TOLERANCE_MS = 100
 _DURATION_TOLERANCE_SHARE = 0.1
-"""How much longer or shorter audio may be than was said of it: versions differ by an encoder's padding."""
+"""The difference allowed between the duration of audio and its description: versions of decoders differ by an encoder's
+padding."""
 
 _WORD_END_TOLERANCE_MS = 1_000
-"""How long after its sound's end a word may end."""
+"""The most that a word may end after the audio's end."""
 
 
 def _are_words_plausible(words: Sequence[Word] | None, text: str, audio: Audio) -> bool:
-    """Return whether words can be those of a text and its audio."""
+    """Return whether the words can belong to a text and its audio."""
     for word in words or ():
         start, end = word.text_start or 0, word.text_end if word.text_end is not None else len(text)
         if not 0 <= start <= end <= len(text):
@@ -80,7 +81,7 @@ def _are_words_plausible(words: Sequence[Word] | None, text: str, audio: Audio) 
 
 
 def _matches_declared(declared: Audio, audio: Audio) -> bool:
-    """Return whether audio fits its description in the cache; an old header may have been mended since."""
+    """Return whether audio fits its description in the cache; a later version may have repaired an old header."""
     properties = (audio.format, audio.sample_rate_hz, audio.channels)
     differ_ms = abs(declared.duration_ms - audio.duration_ms)
     is_as_long = differ_ms <= _DURATION_TOLERANCE_MS + _DURATION_TOLERANCE_SHARE * audio.duration_ms
@@ -88,7 +89,7 @@ def _matches_declared(declared: Audio, audio: Audio) -> bool:
 
 
 def _measure(entry: CachedAudio) -> Audio | None:
-    """Return audio as its bytes describe it; None where it does not play, or differs from its description."""
+    """Return audio measured from its bytes; None if it does not play, or differs from its description."""
     declared, max_s = entry.answer.audio, MAX_CLIP_S * max(1, entry.segments)
     try:
         audio = make_playable(declared.data, complete=True, max_s=max_s)[0]
@@ -102,4 +103,4 @@ def _measure(entry: CachedAudio) -> Audio | None:
 
 
 def _warn(entry: CachedAudio, reason: str) -> None:
-    logger.warning("the cached audio of %s is not used, and is bought again: %s", entry.origin, reason)
+    logger.warning("the cached audio of %s is not used but bought again: %s", entry.origin, reason)

@@ -1,4 +1,4 @@
-"""The client: one utterance in, one speech out."""
+"""The client: turn one utterance into speech."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _TIMESTAMPS_PARAMETER = "enable_timestamp"
 @renamed_attributes(expect_no_more="input_exhausted")
 @renamed_arguments(library="cache")
 class SpeechClient:
-    """Says utterances with one model of one service, as many at one time as callers ask for and limits allow.
+    """Speaks utterances with one model of one service, as many at one time as callers request and limits allow.
 
     ::
 
@@ -63,21 +63,20 @@ class SpeechClient:
             speech = await client.synthesize(Utterance("a", "Hello.", {"voice": "Cherry"}))
 
     Args:
-        service: Where, with its key.
-        card: The model; its parameters are not checked here, see ``catalog.check``.
-        limits: Concurrency, rates and patience. Without ``requests_per_minute`` the card's own rate holds.
-        audio: What the speech's audio is to be; None is as received.
-        quality: What is done about bad audio; None is the default policy.
-        budget: What may still be spent; None is without a cap. Whether it can be kept is not checked here, see
-            ``budget.check_cap``.
-        cache: Audio bought before; it takes in what is bought. None is without.
-        unspeakable: Whether texts without anything to say are sent.
-        clock: Time, and how to wait.
+        service: The service, with its key.
+        card: The model's card. Parameters are not checked here, see ``catalog.checks.check_parameters``.
+        limits: Concurrency, rates and timeouts. Without ``requests_per_minute`` the card's rate applies.
+        audio: The format and sample rate of the speech's audio; None is as received.
+        quality: The actions for audio with quality flags; None is the default policy.
+        budget: The money that may still be spent; None is no cap. ``budget.check_cap`` checks that a cap can be kept.
+        cache: Audio that was bought before; new audio is added to it. None is no cache.
+        unspeakable: Whether texts with nothing to say are sent (``keep``) or rejected.
+        clock: The time, and the way to wait.
         random: The source of jitter.
 
     Raises:
-        ConfigurationError: The audio settings cannot be had, the key cannot be sent, it would travel over plain http
-            off loopback, or a proxy or a file of certificates is none.
+        ConfigurationError: The audio settings are impossible, the key cannot be sent or would travel in clear text off
+            loopback, or the address of a proxy or a file of certificates is not valid.
     """
 
     def __init__(  # noqa: PLR0913 (the public door: each by name, each with a default)
@@ -140,29 +139,29 @@ class SpeechClient:
 
     @property
     def in_flight(self) -> int:
-        """Attempts that are sent and not settled."""
+        """The number of attempts in flight: permitted and not settled."""
         return self._limiter.in_flight
 
     async def synthesize(self, utterance: Utterance, ledger: Ledger | None = None) -> Speech:
-        """Say one utterance, with as many attempts as it takes and the limits allow.
+        """Speak one utterance, with as many attempts as it needs and the limits allow.
 
-        Cancelling it leaves an attempt that is in flight unsettled in the ledger.
+        Cancellation leaves an attempt in flight unsettled in the ledger.
 
         Args:
-            utterance: What is to be said; its parameters are already checked.
-            ledger: Knows what is paid for, and takes down every attempt; None is one in memory for this call.
+            utterance: The utterance; its parameters are already checked.
+            ledger: Knows the answers that are paid for, and records every attempt; None is a new ledger in memory.
 
         Raises:
             PermanentError: The utterance will never succeed. Never retried.
             TransientError: Its attempts are used up while others succeed.
             FatalError: No utterance can succeed; nothing is sent any more.
-            StoppedError: Nothing is sent any more, for the reason it gives.
+            StoppedError: Nothing is sent any more; the error gives the reason.
             StorageError: The ledger could not write; nothing was sent.
         """
         synthesis = Synthesis(self._resources, utterance, MemoryLedger() if ledger is None else ledger)
         try:
-            # What was begun is finished, whatever an earlier version let through; but a text beyond the bound may have
-            # been cut to one character more than that.
+            # An utterance that an earlier version began is finished without this check, unless its text is too long: it
+            # may have been cut to one character more than the bound.
             if not synthesis.attempts or len(utterance.text) > MAX_TEXT_CHARACTERS:
                 check_speakable(utterance.text, allow_unspeakable=self._keeps_unspeakable)
             whole_request = self._requests.build(utterance.text, utterance.parameters)
@@ -180,14 +179,14 @@ class SpeechClient:
             )
             raise
         if speech.words is None and utterance.parameters.get(_TIMESTAMPS_PARAMETER) is True:
-            self._warn_once(f"timestamps were asked for, but {self._service.name} gives none: they are null")
+            self._warn_once(f"timestamps were requested, but {self._service.name} gives none: they are null")
         return speech
 
     def input_exhausted(self) -> None:
-        """Take note that no utterance comes beside those that are being said.
+        """Record that no more utterances will come beside those in progress.
 
-        Rows that always fail are told from an outage by the success of others. When the last rows of a run all fail,
-        no others will come: with this they are given up after a minute, where it is known that others succeeded.
+        The success of other rows tells rows that always fail from an outage. When the last rows of a run all fail, no
+        others will come: after this call, they are given up after a minute if other rows have succeeded.
         """
         self._limiter.input_exhausted()
 

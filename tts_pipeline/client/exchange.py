@@ -1,4 +1,4 @@
-"""One exchange: send a request, read and parse the answer, fetch the audio, make it playable."""
+"""Run one exchange: send a request, parse the answer, fetch the audio and make it playable."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from tts_pipeline.wire.timestamps import TIMESTAMPS_DROPPED, align_words
 from tts_pipeline.wire.usage import NO_USAGE
 
 _INLINE_AUDIO_BYTES = 100_000
-"""Larger audio is measured in a thread: a compressed file is walked or decoded. WAV is not, it takes microseconds."""
+"""Larger compressed audio is measured in a thread: it is walked or decoded. A WAV takes only microseconds."""
 
 _INLINE_WAV_BYTES = 500_000
-"""A larger WAV is listened to in a thread. This much takes 0.2 ms, and the way to a thread and back about as long."""
+"""A larger WAV is assessed in a thread. This size takes 0.2 ms, and the way to a thread and back about as long."""
 
 _INLINE_BODY_BYTES = 1_000_000
-"""A larger body is parsed in a thread: about 1 ms of JSON and base64, in which every other row would wait."""
+"""A larger body is parsed in a thread: this size takes about 1 ms of JSON and base64, while every other row waits."""
 
 
 class SegmentRequest(NamedTuple):
-    """One segment as it is asked for, and our count of its characters by the card's billing rule."""
+    """The request for one segment, and our count of its characters by the card's billing rule."""
 
     http_request: Request
     segment: Segment
@@ -49,7 +49,7 @@ class SegmentRequest(NamedTuple):
 
 
 class UtteranceRequest(NamedTuple):
-    """How the segments of one utterance are asked for; a BCP-47 language, or None when left to the service."""
+    """Builds the requests for one utterance's segments. The language is BCP-47; None leaves it to the service."""
 
     requests: RequestBuilder
     utterance: Utterance
@@ -57,7 +57,7 @@ class UtteranceRequest(NamedTuple):
     language: str | None
 
     def for_segment(self, segment: Segment, characters_counted: int) -> SegmentRequest:
-        """Return how a segment is asked for."""
+        """Return the request for a segment."""
         utterance, request = self.utterance, self.whole_request
         if segment.text != utterance.text:
             request = self.requests.build(segment.text, utterance.parameters)
@@ -66,7 +66,7 @@ class UtteranceRequest(NamedTuple):
 
 @dataclass(slots=True)
 class ResponseFacts:
-    """What of an answer matters for the bill; filled in as it becomes known, so that it is there after a failure."""
+    """The facts of an answer that matter for the bill; filled in step by step, so that a failure keeps them."""
 
     http_status: int | None = None
     request_id: str | None = None
@@ -74,9 +74,9 @@ class ResponseFacts:
 
 
 class Exchange:
-    """Gets the answer to one request; the transport has the service's key, the fetcher of audio elsewhere has not.
+    """Gets the answer to one request. The transport has the service's key; the fetcher of audio elsewhere has no key.
 
-    Whatever text of an answer goes beyond this class has gone through the redactor.
+    All text of an answer that leaves this class has passed the redactor.
     """
 
     def __init__(self, transport: Transport, fetcher: Fetcher, batcher: LoopBatcher, redactor: Redactor) -> None:
@@ -87,9 +87,9 @@ class Exchange:
         self._permanent_redirects: dict[str, str] = {}
 
     async def answer(self, segment_request: SegmentRequest, facts: ResponseFacts) -> Answer:
-        """Send a request and return the audio that it brought; fill in the facts that the answer says of itself.
+        """Send a request and return its answer with the audio; fill in ``facts``, also before an error.
 
-        An error has the answer's status and request id, and never the key.
+        An error carries the answer's status and request id, and never the key.
         """
         request = segment_request.http_request
         url = self._permanent_redirects.get(request.url, request.url)
@@ -102,7 +102,7 @@ class Exchange:
             failure = error
         self._redactor.redact_error(failure)
         _complete_error(failure, facts)
-        # Raised out here without what it came from: a parser's exception holds the whole answer, and that the key.
+        # Raised here without its cause: a parser's exception holds the whole answer, which may hold the key.
         failure.__cause__ = failure.__context__ = None
         raise failure
 
@@ -122,7 +122,7 @@ class Exchange:
         return Answer(segment.index, audio, words, reading.usage, facts.request_id, quality)
 
     def _read(self, reply: Response, facts: ResponseFacts) -> ParsedResponse:
-        """Read an answer; a failure is read without the key, before messages are cut in the midst of it."""
+        """Parse an answer; parse a failure again without the key, because messages may be cut within the key."""
         try:
             return parse_response(reply)
         except ServiceError:
@@ -133,7 +133,7 @@ class Exchange:
             raise
 
     async def _redirected(self, request: Request, url: str, reply: Response) -> Response:
-        """Send a request again to where it is redirected and its key may go; a move for good (308) is kept."""
+        """Follow redirects to addresses that may get the key; remember a permanent redirect (308)."""
         statuses: list[int] = []
         try:
             async with asyncio.timeout(self._transport.exchange_s):
@@ -185,18 +185,18 @@ async def _assess_audio(audio: Audio, segment_request: SegmentRequest) -> tuple[
 
 
 def _speed(segment_request: SegmentRequest) -> float:
-    """Return the speed that is asked for; a model without a card may take words or objects in its place."""
+    """Return the requested speed; 1.0 for a word or an object, which a model without a card may take."""
     speed = segment_request.parameters.get("speed", 1.0)
     try:
         factor = 1.0 if isinstance(speed, dict | list) else float(speed)
     except ValueError:
         return 1.0
-    return factor if 0 < factor < math.inf else 1.0  # some count from 0, up and down
+    return factor if 0 < factor < math.inf else 1.0  # some services count up and down from 0
 
 
 def _complete_error(error: ServiceError, facts: ResponseFacts) -> None:
-    """Give an error what of its answer it has not: status, id, and that it may be billed; and the bill what it has."""
+    """Complete an error and the facts from each other: status, request id, and whether it may be billed."""
     error.http_status = facts.http_status = error.http_status or facts.http_status
     error.request_id = facts.request_id = error.request_id or facts.request_id
-    if any(astuple(facts.usage)):  # what an answer says it consumed may be billed, whatever else it says
+    if any(astuple(facts.usage)):  # reported usage may be billed, whatever else the answer says
         error.may_be_billed = True

@@ -1,4 +1,4 @@
-"""Headerless PCM: find its format, and check that its length fits the text."""
+"""Find the format of headerless PCM, and check that its duration fits the text."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from tts_pipeline.wire.pcm_facts import PcmFacts, facts_of_fields, facts_of_medi
 from tts_pipeline.wire.response import ParsedResponse, Response
 
 ASSUMED_RATE = "assumed_rate"
-"""The flag of samples whose rate nobody told: they may be played too fast or too slowly."""
+"""The flag of samples of unknown rate: they may play too fast or too slowly."""
 
 OTHER_RATE = "other_rate"
-"""The flag of samples that came at another rate than was asked for."""
+"""The flag of samples whose rate differs from the requested rate."""
 
 _DURATION_FACTOR = 10
 _DURATION_MARGIN_S = 60.0
-"""Samples that last ten times longer than any voice takes for their text, and a minute, or a tenth of the least, are
-something else: a page, an archive. Less than that is what the flags ``too_long`` and ``too_short`` are for."""
+"""Samples that last more than ten times the longest time of any voice for their text plus a minute, or under a tenth of
+the shortest time, are no speech: a page, an archive. ``too_long`` and ``too_short`` flag the range in between."""
 
 
 class HeaderlessPcm(NamedTuple):
-    """How samples without a header are to be read, and flags."""
+    """The format of samples without a header, and their flags."""
 
     format: PcmFormat
     flags: tuple[str, ...]
 
 
 def find_pcm_format(source: Response, reading: ParsedResponse, parameters: Parameters) -> HeaderlessPcm | None:
-    """Return the format of an answer's samples: by its own words, then by the request's, then as is usual.
+    """Return the format of an answer's samples: from the answer, else from the request, else the usual one.
 
-    ``source`` is the answer that holds the samples, ``reading`` that to the request. None where nobody speaks of
+    ``source`` is the answer that holds the samples, ``reading`` the answer to the request. None if nothing implies
     headerless samples: no media type, no parameter, and no stream of chunks whose format was left to the service.
     """
     response_facts = facts_of_media_type(source.content_type).with_defaults(facts_of_fields(source.headers.items()))
@@ -52,17 +52,18 @@ def find_pcm_format(source: Response, reading: ParsedResponse, parameters: Param
 
 
 def _flatten(parameters: Parameters) -> Iterator[tuple[str, Any]]:
-    """Yield parameters, those of objects too: ``{"audio_setting": {"format": "pcm", "sample_rate": 32000}}``."""
+    """Yield parameters, also nested ones: ``{"audio_setting": {"format": "pcm", "sample_rate": 32000}}``."""
     for name, value in parameters.items():
         yield from value.items() if isinstance(value, dict) else ((name, value),)
 
 
 def check_duration(audio: Audio, text: str, language: str | None, speed: float, *, complete: bool) -> None:
-    """Refuse samples that cannot be their text by their length.
+    """Refuse samples whose duration is impossible for their text.
 
     Raises:
         UnreadableError: ``UnreadableAudio``. Never retried; may have been billed.
-        TransientError: ``MalformedAudio``: too few of an answer that may have been cut. Retried; may have been billed.
+        TransientError: ``MalformedAudio``: too few samples in an answer that may have been cut. Retried; may have been
+            billed.
     """
     min_s, max_s = (seconds / speed for seconds in speaking_range_s(text, language))
     duration_s = audio.duration_ms / 1_000

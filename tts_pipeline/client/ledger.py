@@ -1,4 +1,4 @@
-"""The ledger's port: what is recorded before a request is sent and after its answer; and one in memory."""
+"""The ledger: the interface that records attempts before and after they are sent, and a ledger in memory."""
 
 from __future__ import annotations
 
@@ -18,34 +18,32 @@ Boundaries = tuple[tuple[int, int], ...]
 class Ledger(Protocol):
     """The record of a client's purchases. Every sent attempt is intended once, and settled at most once.
 
-    An attempt that is intended and never settled was in flight when the process died or was stopped: what became of it
-    is unknown.
+    An attempt without a settlement was in flight when the process died or was stopped: its outcome is unknown.
     """
 
     def history(self, utterance: Utterance) -> History:
-        """Tell what is known of an utterance: answers that are paid for are not bought again."""
+        """Return the known history of an utterance: answers that are paid for are not bought again."""
 
     async def intend(self, attempt: Attempt, boundaries: Boundaries | None) -> None:
-        """Write an attempt down; returns when it is as safe as this ledger makes things, and only then it is sent.
+        """Record an attempt; return when the record is as durable as this ledger makes it. Only then it is sent.
 
-        It comes behind everything that was settled before, which is then written: no more answers than there are
-        places can be lost.
+        All earlier settlements are durable then, too: at most as many answers as there are slots can be lost.
 
-        Boundaries are given when an utterance is cut into segments, and when it is cut anew.
+        ``boundaries`` is given when an utterance is cut into segments, and when it is cut anew.
 
         Raises:
-            StorageError: It could not be written; nothing is sent.
+            StorageError: The record could not be written; nothing is sent.
         """
 
     def settle(self, settlement: Settlement, answer: Answer | None) -> None:
-        """Take an attempt's end, and with ``succeeded`` its answer; never waits, and keeps the order of calls."""
+        """Record an attempt's end, and its answer if it succeeded; never wait, and keep the order of calls."""
 
     def discard(self, attempt_id: str) -> None:
-        """Take back an answer, because a later one of its segment is better: outcome ``discarded``, billed alike."""
+        """Discard an answer, because a later one for its segment is better; it is billed all the same."""
 
 
 class MemoryLedger:
-    """A ledger that forgets with the process: for a client that is used alone."""
+    """A ledger in memory, for a client that is used without a job."""
 
     def __init__(self) -> None:
         self.attempts: list[Attempt] = []
@@ -54,33 +52,33 @@ class MemoryLedger:
         self._boundaries: dict[tuple[str, int], Boundaries] = {}
 
     def history(self, utterance: Utterance) -> History:
-        """Add up what this ledger holds of an utterance; looks at every attempt it holds."""
+        """Return an utterance's history; scans all attempts of the ledger."""
         key = utterance.utterance_id, utterance.take
         attempts = [attempt for attempt in self.attempts if _key(attempt) == key]
-        settlements = [self.settlements[it.attempt_id] for it in attempts if it.attempt_id in self.settlements]
+        settlements = [self.settlements[each.attempt_id] for each in attempts if each.attempt_id in self.settlements]
         return History(
             answers=dict(self._answers.get(key, {})),
             boundaries=self._boundaries.get(key),
             segment_attempts=Counter(attempt.segment for attempt in attempts),
-            characters_billed=sum(it.characters_billed for it in settlements),
-            cost=total_cost(it.cost for it in settlements),
+            characters_billed=sum(settlement.characters_billed for settlement in settlements),
+            cost=total_cost(settlement.cost for settlement in settlements),
         )
 
     async def intend(self, attempt: Attempt, boundaries: Boundaries | None) -> None:
-        """Remember an attempt."""
+        """Record an attempt."""
         self.attempts.append(attempt)
         if boundaries is not None:
             self._boundaries[_key(attempt)] = boundaries
 
     def settle(self, settlement: Settlement, answer: Answer | None) -> None:
-        """Remember how an attempt ended, and what it brought."""
+        """Record an attempt's end, and its answer."""
         self.settlements[settlement.attempt_id] = settlement
         if answer is not None:
-            attempt = next(it for it in reversed(self.attempts) if it.attempt_id == settlement.attempt_id)
+            attempt = next(each for each in reversed(self.attempts) if each.attempt_id == settlement.attempt_id)
             self._answers[_key(attempt)][answer.segment] = answer
 
     def discard(self, attempt_id: str) -> None:
-        """Remember that an answer is not kept."""
+        """Record that an answer is not kept."""
         self.settlements[attempt_id] = replace(self.settlements[attempt_id], outcome=Outcome.DISCARDED)
 
 

@@ -1,4 +1,4 @@
-"""The meter: an attempt's highest cost before it is sent, and its cost when it has ended."""
+"""The meter: compute an attempt's highest cost before it is sent, and its cost when it has ended."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ _DAY_US = 86_400_000_000
 _ZERO_USAGE = Usage(input_tokens=0, output_tokens=0)
 
 _OUTPUT_TOKENS_PER_SECOND = 50
-"""Where the card does not say; no cap on cost is kept by it."""
+"""Our estimate if the card names no figure; a cap on cost never relies on it."""
 
 _MAX_SECONDS_PER_CHARACTER = 1
-"""No character of any language takes longer in ordinary reading: our bound until more is seen. Less than a second of
-audio is billed as one."""
+"""The bound until longer audio is seen: no character of any language takes longer in ordinary reading. Less than a
+second of audio is billed as a second."""
 
 
 class AttemptResult(NamedTuple):
     """An attempt that ended, and the facts of its answer that matter for the bill.
 
-    The latency is from before sending to after reading. Without an answer the status and the request id are None.
-    ``usage`` is what the service reported, also with an answer that could not be used.
+    The latency runs from before sending to after reading. Without an answer the status and the request id are None.
+    ``usage`` is the service's report, even with an answer that could not be used.
     """
 
     attempt: Attempt
@@ -52,13 +52,13 @@ class AttemptResult(NamedTuple):
 
 
 class Meter:
-    """Makes attempts and settlements for one model card, and learns how a service's count relates to ours.
+    """Makes attempts and settlements for one model card, and learns the ratio of a service's count to ours.
 
-    What a service reports is checked before it is believed (see ``plausibility``). Reports that cannot be true are
-    warned of once; what later attempts may cost follows them all the same, for it may be what the service charges.
+    A service's reports are checked before they are believed (see ``plausibility``). The first implausible report causes
+    a warning; the upper bounds of later attempts follow even such reports, because the service may charge so much.
 
-    Attempts take their date, and by that their price, from the clock. Without a ``service`` nobody is warned of what a
-    person must know of its prices.
+    The clock gives each attempt its date, and so its price. Without a ``service``, no warnings about its prices are
+    logged.
     """
 
     def __init__(self, card: Card, clock: Clock, service: Endpoint | None = None) -> None:
@@ -66,7 +66,7 @@ class Meter:
         self._clock = clock
         self._service = service
         self._caveats: set[str | None] = {None}
-        # Not a uuid4 each time: that asks the kernel for chance, several microseconds a row.
+        # Not a uuid4 each time: it reads random bytes from the kernel, several microseconds a row.
         self._id_prefix = secrets.token_hex(10)
         self._numbers = itertools.count(1)
         self._prices: dict[int, Price | None] = {}
@@ -77,23 +77,23 @@ class Meter:
         self._has_warned = False
 
     def currency_at(self, utc_us: int) -> str | None:
-        """Return the currency of the price that holds at a time; None without one."""
+        """Return the currency of the price at a time; None without a price."""
         price = self._price_at(utc_us)
         return price.currency if price else None
 
     @property
     def zero_cost(self) -> Decimal | None:
-        """The cost of what was not bought: 0 at today's price; None without one, as it is for what is bought."""
+        """The cost of reused audio: 0 if there is a price today; None without a price, as for bought audio."""
         return cost_of(self._price_at(self._clock.utc_us()), characters=0, usage=_ZERO_USAGE)
 
     def count(self, text: str) -> int:
-        """Count a text by the card's billing rule."""
+        """Count a text's characters by the card's billing rule."""
         return billed_characters(text, self._card.billing)
 
     def new_attempt(self, utterance: Utterance, segment: Segment, characters_counted: int, *, number: int) -> Attempt:
-        """Describe the request that is about to be sent: now, at today's price, with the most it may cost.
+        """Return the attempt that is about to be sent, with its upper bounds at today's price.
 
-        Attempts of a segment are numbered from 1.
+        ``number`` counts the attempts of a segment from 1.
         """
         now_us = self._clock.utc_us()
         price = self._price_at(now_us)
@@ -114,9 +114,9 @@ class Meter:
         )
 
     def settle_success(self, result: AttemptResult, *, outcome: Outcome = Outcome.SUCCEEDED) -> Settlement:
-        """Settle an attempt that brought audio: billed by the service's count where that can be true, else by ours.
+        """Settle an attempt that brought audio, by the service's count if that is plausible, else by ours.
 
-        The outcome is ``discarded`` when the audio is not kept: it is billed alike.
+        The outcome is ``discarded`` if the audio is not kept; it is billed all the same.
         """
         attempt = result.attempt
         self._learn(result)
@@ -133,9 +133,9 @@ class Meter:
         return self._settlement(result, outcome, characters._replace(is_plausible=is_plausible), costs)
 
     def settle_failure(self, result: AttemptResult, error: ServiceError) -> Settlement:
-        """Settle an attempt that brought an error: nothing confirmed, and nothing possible where that is sure.
+        """Settle an attempt that failed: nothing is confirmed; the upper bound is 0 if it was surely not billed.
 
-        That it consumed little or nothing can be true of a failure: only a report of too much cannot.
+        A failure may plausibly consume little or nothing, so only a report of too much is implausible.
         """
         attempt = result.attempt
         price = self._price_at(attempt.started_at_us)
@@ -147,7 +147,7 @@ class Meter:
         reports = (result.usage.characters_reported, error.characters_reported)
         max_characters = min(max(counted, *(reported or 0 for reported in reports)), MAX_COUNT)
         at_most = cost_of(price, characters=max_characters, usage=result.usage)
-        if self._card.billing == "tokens":  # without audio to count by, what was reserved is our count
+        if self._card.billing == "tokens":  # without audio to count, the reservation is our count
             at_most = max((cost for cost in (at_most, attempt.cost_upper_bound) if cost is not None), default=None)
         characters = Figure(0, max_characters, is_plausible=max_characters <= counted * PLAUSIBLE_RATIO)
         if not characters.is_plausible:
@@ -179,7 +179,7 @@ class Meter:
         )
 
     def _token_figures(self, result: AttemptResult) -> TokenFigures | None:
-        """Return what the bill makes of the tokens reported; None where the bill does not go by them."""
+        """Return the reported tokens as confirmed and possible figures; None unless the card bills by tokens."""
         if self._card.billing != "tokens":
             return None
         per_second, min_tokens = self._card.output_tokens_per_second, self._min_output_tokens
@@ -191,7 +191,7 @@ class Meter:
         return check_tokens(usage, text_bytes, by_duration if is_known else None, by_duration)
 
     def _warn(self, result: AttemptResult, characters: Figure, tokens: TokenFigures | None) -> None:
-        """Tell of the first report that cannot be true, with both figures."""
+        """Log a warning about the first implausible report, with both figures."""
         if self._has_warned:
             return
         self._has_warned = True
@@ -231,7 +231,7 @@ class Meter:
             self._input_tokens_per_byte = max(self._input_tokens_per_byte, per_byte)
 
     def _max_tokens(self, text: str) -> Usage:
-        """Bound what a price by token may charge for a text; a price by character does not look at it."""
+        """Return an upper bound of the tokens of a text and its audio; 0 unless the card bills by tokens."""
         if self._card.billing != "tokens":
             return _ZERO_USAGE
         output = math.ceil(self._output_tokens_per_character * len(text))

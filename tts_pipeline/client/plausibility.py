@@ -1,4 +1,4 @@
-"""Check whether reported usage can be true, and bound the bill when it cannot. Pure."""
+"""Check whether reported usage is plausible, and bound the bill if it is not. Pure."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from tts_pipeline.config import PLAUSIBLE_RATIO
 from tts_pipeline.models import Usage
 
 MAX_COUNT = 10**11
-"""No attempt is billed for more, whatever a service reports: what ten million of them add up to still fits an int64."""
+"""The most that one attempt is billed for, whatever a service reports: ten million attempts together fit an int64."""
 
 _MAX_BYTES_PER_TOKEN = 16
-"""Of text, at most: byte-level BPE takes 3 to 5 in most languages, and one at least. How many exactly, only the model's
-own vocabulary tells; text is a few hundredths of what its audio costs."""
+"""The most bytes of text in a token: byte-level BPE takes 3 to 5 in most languages, and at least 1. Only the model's
+vocabulary gives the exact number; text costs a few hundredths of its audio."""
 
 _MAX_PROMPT_TOKENS = 64
-"""What a model may add to the tokens of a text: its own frame around it."""
+"""The most tokens that a model may add to a text: its own frame around the text."""
 
 
 class Figure(NamedTuple):
-    """One figure of the bill, confirmed and at most: the report, where it can be true.
+    """One figure of the bill, confirmed and at most: both are the service's report if it is plausible.
 
-    Else the count is confirmed, and the larger of both is possible.
+    Otherwise our count is confirmed, and the larger of report and count is the most.
     """
 
     confirmed: int
@@ -30,33 +30,33 @@ class Figure(NamedTuple):
 
 
 class TokenFigures(NamedTuple):
-    """The two figures that a price by token goes by."""
+    """The two figures of a price by token."""
 
     text: Figure
     audio: Figure
 
     @property
     def confirmed(self) -> Usage:
-        """What is confirmed."""
+        """The confirmed tokens."""
         return Usage(input_tokens=self.text.confirmed, output_tokens=self.audio.confirmed)
 
     @property
     def at_most(self) -> Usage:
-        """What is possible."""
+        """The most tokens possible."""
         return Usage(input_tokens=self.text.at_most, output_tokens=self.audio.at_most)
 
     @property
     def is_plausible(self) -> bool:
-        """Whether both reports can be true."""
+        """Whether both reports are plausible."""
         return self.text.is_plausible and self.audio.is_plausible
 
 
 def check_count(reported: int | None, counted: int) -> Figure:
-    """Hold a reported figure against our own count; without a report the count is the bill.
+    """Compare a reported figure with our own count; without a report the count is the bill.
 
-    Exactly ``PLAUSIBLE_RATIO`` times the count, and exactly that part of it, can be true. Short texts have no
-    tolerance of their own: a charge of 10 characters for a text of 1 is flagged, confirmed at 1 and possible at 10,
-    and so the bill holds whichever is true.
+    Exactly ``PLAUSIBLE_RATIO`` times the count, and exactly that fraction of it, are still plausible. Short texts have
+    no extra tolerance: a charge of 10 characters for a text of 1 is implausible, confirmed at 1 and possible at 10, so
+    the bill holds whichever figure is true.
     """
     if reported is None:
         return Figure(counted, counted)
@@ -68,14 +68,15 @@ def check_count(reported: int | None, counted: int) -> Figure:
 def check_tokens(
     usage: Usage, text_bytes: int, audio_tokens: int | None, estimated_audio_tokens: int
 ) -> TokenFigures | None:
-    """Hold the tokens that a service reports against the text that was sent and the audio that came.
+    """Compare the tokens that a service reports with the text that was sent and the audio that came.
 
-    A half that is missing, and halves that do not make the total, cannot be true. Text then counts as the fewest tokens
-    it can be, and possibly as the most.
+    A missing half, and halves that do not add up to the total, are implausible. The fewest possible tokens of the text
+    are then confirmed, and its bytes or the larger report are the most.
 
-    A token is one byte of UTF-8 at least; ``text_bytes`` is of the text or of its longer NFC. ``audio_tokens`` is what
-    audio of this duration takes; where the card does not say, any report but 0 is believed, and 0 is replaced by the
-    estimate. Returns None where no tokens are reported at all: unknown consumption is not 0.
+    A token has at least one byte of UTF-8; ``text_bytes`` is the length of the text, or of its NFC if that is longer.
+    ``audio_tokens`` is the number for this duration of audio; None if the card names no figure: then any report but 0
+    is believed, and ``estimated_audio_tokens`` replaces 0. Returns None if no tokens are reported at all: unknown
+    consumption is not 0.
     """
     if usage.input_tokens is None and usage.output_tokens is None:
         return None

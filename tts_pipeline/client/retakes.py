@@ -1,4 +1,4 @@
-"""Retakes: flagged audio is kept, bought again, or rejected."""
+"""Retakes: decide whether audio with quality flags is kept, bought again or rejected."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from tts_pipeline.models import Answer
 from tts_pipeline.wire.timestamps import TIMESTAMPS_DROPPED
 
 _NO_SPEECH = frozenset({EMPTY, UNDECODABLE})
-"""Flags of audio that is nothing: where it is to be bought again, it is not kept in the end."""
+"""Flags of audio without speech: if the policy buys such audio again, it is never kept."""
 
 
 KNOWN_FLAGS = (*FLAGS, TIMESTAMPS_DROPPED, UNVERIFIED_LENGTH, ASSUMED_RATE, OTHER_RATE)
-"""Flags that one segment's audio can have, and that a policy can therefore act upon."""
+"""The flags that the audio of one segment can have, so that a policy can act upon them."""
 
 
 def quality_policy(actions: Mapping[str, str]) -> QualityPolicy:
-    """Return the default policy with some flags' actions replaced, as they are given.
+    """Return the default policy with the given actions of some flags.
 
     Raises:
-        ConfigurationError: An unknown flag or action; names those there are.
+        ConfigurationError: A flag or an action is unknown; the error lists the known ones.
     """
     default = QualityPolicy()
     all_actions: dict[str, QualityAction] = dict(default.actions)
     for flag, action in actions.items():
         if flag not in KNOWN_FLAGS:
             hint = f"{did_you_mean(flag, KNOWN_FLAGS)}The flags are {', '.join(KNOWN_FLAGS)}"
-            raise ConfigurationError(f"there is no quality flag {flag!r}", hint=hint)
+            raise ConfigurationError(f"unknown quality flag {flag!r}", hint=hint)
         if action not in get_args(QualityAction):
-            hint = f"{did_you_mean(action, get_args(QualityAction))}It is keep, retry or reject"
+            hint = f"{did_you_mean(action, get_args(QualityAction))}The actions are keep, retry and reject"
             raise ConfigurationError(f"the action for audio with the flag {flag} is {action!r}", hint=hint)
         all_actions[flag] = cast("QualityAction", action)
     return replace(default, actions=all_actions)
 
 
 class Candidate(NamedTuple):
-    """One purchase of a segment that brought audio; ``is_kept`` while it is the best."""
+    """One purchase of a segment that brought audio; ``is_kept`` while it is the best one."""
 
     attempt_id: str
     answer: Answer
@@ -50,7 +50,7 @@ class Candidate(NamedTuple):
 
 
 def action_for(policy: QualityPolicy, flags: Collection[str]) -> QualityAction:
-    """Return the strongest action that a policy names for flags."""
+    """Return the strongest action of a policy for some flags."""
     if not flags:
         return "keep"
     actions = {policy.actions.get(flag, "keep") for flag in flags}
@@ -58,7 +58,7 @@ def action_for(policy: QualityPolicy, flags: Collection[str]) -> QualityAction:
 
 
 def is_worth_keeping(policy: QualityPolicy, answer: Answer, best: Candidate | None) -> bool:
-    """Say whether an answer is kept, for now or for good: it is speech, and better than what is there."""
+    """Return whether an answer is kept, at least for now: it is speech, and better than the best so far."""
     action = action_for(policy, answer.quality)
     if action == "reject" or (action == "retry" and not _NO_SPEECH.isdisjoint(answer.quality)):
         return False
@@ -66,12 +66,12 @@ def is_worth_keeping(policy: QualityPolicy, answer: Answer, best: Candidate | No
 
 
 def refusal(policy: QualityPolicy, answer: Answer) -> PermanentError:
-    """Return the error of an utterance whose audio is not kept; it was answered, and billed."""
+    """Return the error of an utterance whose audio is not kept, although it was answered and billed."""
     flags = [flag for flag in answer.quality if policy.actions.get(flag, "keep") != "keep"]
     return PermanentError(
         f"the service's audio is {' and '.join(flags)}",
         code=f"Quality.{flags[0]}",
         http_status=200,
         request_id=answer.request_id,
-        hint=f"listen to others of this voice, or keep such audio with `quality={{{flags[0]!r}: 'keep'}}`",
+        hint=f"listen to other audio of this voice, or keep such audio with `quality={{{flags[0]!r}: 'keep'}}`",
     )

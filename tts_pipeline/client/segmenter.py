@@ -1,4 +1,4 @@
-"""Segment a text for a service, and learn the service's limit on the way."""
+"""Cut a text into segments for a service, and learn the service's length limit on the way."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _TOO_LARGE = 413
 
 
 class Segmenter:
-    """Cuts texts for one model, by the card's limit or a smaller one that the service named."""
+    """Cuts texts for one model, by the card's limit or a smaller limit that the service named."""
 
     def __init__(self, card: Card, *, keeps_unspeakable: bool = False) -> None:
         self._card = card
@@ -19,10 +19,10 @@ class Segmenter:
         self._learned_limit: int | None = None
 
     def cut(self, text: str, history: History, language: str | None) -> tuple[Segment, ...]:
-        """Cut a text, but as it was cut before where some of it may be paid for already.
+        """Cut a text; repeat an earlier cut, because some of its segments may be paid for.
 
         Raises:
-            PermanentError: There is nothing to say, or it cannot be sent. Never sent, never retried.
+            PermanentError: The text has nothing to say, or cannot be sent. Never sent, never retried.
         """
         if history.boundaries is not None:
             return _segments_of(text, history.boundaries)
@@ -35,10 +35,10 @@ class Segmenter:
     def cut_finer(
         self, text: str, segments: tuple[Segment, ...], index: int, error: PermanentError
     ) -> tuple[Segment, ...] | None:
-        """Cut a segment finer that the service found too long; a limit that it names is learnt for the run.
+        """Cut a segment finer that the service refused as too long; remember a limit that the service names.
 
-        Segments before ``index`` stay as they were; those behind it are not bought yet. None when the refusal was not
-        about the length, or there is nothing left to cut.
+        Segments before ``index`` stay the same; those after it are not bought yet. None if the refusal was not about
+        the length, or the segment cannot be cut any more.
         """
         refused_segment = segments[index]
         limit = self._limit_after(refused_segment, error)
@@ -61,7 +61,7 @@ class Segmenter:
             return self._learned_limit
         if error.input_limit is None and error.http_status != _TOO_LARGE:
             return 0
-        return length // 2  # the service counts otherwise than we do: what it counts cannot be told from its number
+        return length // 2  # the service counts differently, so the limit that it names means nothing in our count
 
 
 def _segments_of(text: str, spans: tuple[tuple[int, int], ...]) -> tuple[Segment, ...]:

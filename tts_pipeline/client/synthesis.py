@@ -1,4 +1,4 @@
-"""The synthesis of one utterance: each attempt recorded before it is sent and settled at its end."""
+"""Synthesize one utterance: record each attempt before it is sent, and settle it at its end."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from tts_pipeline.models import Answer, History, Segment, Utterance
 from tts_pipeline.money import add_costs
 
 _LONG_CHARACTERS = 5_000
-"""Cutting a longer text takes some milliseconds, in which every other row would wait."""
+"""A longer text is cut in a thread: this takes some milliseconds, while every other row would wait."""
 
 
 class SegmentAnswer(NamedTuple):
-    """A segment with its answer, and our count of its characters by the card's billing rule."""
+    """A segment, its answer, and our count of its characters by the card's billing rule."""
 
     segment: Segment
     answer: Answer
@@ -39,7 +39,7 @@ class SegmentAnswer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """Where purchases are made: what all of a client's share."""
+    """The parts of a client that all its syntheses share."""
 
     limiter: Limiter
     pacer: Pacer
@@ -53,9 +53,9 @@ class Resources:
 
 
 class Synthesis:
-    """An utterance on its way, and what it has consumed, confirmed, over all invocations known.
+    """An utterance in progress, and its confirmed cost over all known invocations.
 
-    ``joined_segments`` is the number of segments that the audio was joined from when it was found whole; else None.
+    ``joined_segments`` is the number of segments of audio that the cache held whole; else None.
     """
 
     def __init__(self, resources: Resources, utterance: Utterance, ledger: Ledger) -> None:
@@ -75,17 +75,16 @@ class Synthesis:
 
     @property
     def deduplicated_from(self) -> str | None:
-        """Where the audio came from; None when any of it was bought for this utterance."""
+        """The origin of the reused audio; None if any of the audio was bought for this utterance."""
         return self._cache_lookup.origin if self._cache_lookup is not None and not self._has_bought else None
 
     async def run(self, request: UtteranceRequest) -> list[SegmentAnswer]:
-        """Return the utterance's segments with their answers; buys those that are not paid for, one after the other.
+        """Return the utterance's segments with their answers; buy the missing answers one by one.
 
-        What was bought before for another utterance is taken in place of that: the whole of it, as one segment, or
-        some of its segments.
+        Cached audio of an equal request replaces a purchase, for the whole text (as one segment) or for a segment.
 
         Raises:
-            ServiceError: The leaf says what becomes of the utterance; a ``TransientError`` when attempts are used up.
+            ServiceError: Its class decides the fate of the utterance; ``TransientError`` if its attempts are used up.
             StoppedError: Nothing is sent any more.
             StorageError: The ledger could not write; nothing was sent.
         """
@@ -119,7 +118,7 @@ class Synthesis:
         return answers
 
     async def _cut(self, request: UtteranceRequest) -> tuple[Segment, ...]:
-        """Cut the text for the service; a long one in a thread, and not at all where a cap does not allow for it."""
+        """Cut the text for the service: a long text in a thread, and not at all if a cap cannot cover it."""
         text, cut = self.utterance.text, self.resources.segmenter.cut
         if len(text) <= _LONG_CHARACTERS:
             return cut(text, self.history, request.language)
@@ -134,9 +133,9 @@ class Synthesis:
         return answer
 
     async def _buy(self, row: RetryState, request: SegmentRequest) -> Answer:
-        """Buy a segment, and again as often as its audio asks for and the policy allows; the best answer is returned.
+        """Buy a segment, buy retakes as its flags and the policy demand, and return the best answer.
 
-        A part of a text may be in the cache, and costs nothing then; for the whole text the cache was asked before.
+        The cache may hold a segment that is a part of the text, which then costs nothing; ``run`` looks up whole texts.
         """
         policy, key, cache_lookup = self.resources.quality, request.http_request.request_key, self._cache_lookup
         if cache_lookup is not None and request.segment.text != self.utterance.text:
@@ -151,7 +150,7 @@ class Synthesis:
                 candidate = await self._attempt(row, request, best)
             except (PermanentError, TransientError) as error:
                 failure = error
-            if failure is not None:  # not within the except clause: later failures would hold on to this one
+            if failure is not None:  # not within the except clause: later failures would keep this one alive
                 retried = await self._retry(row, request, best, failure)
                 if retried is None:
                     break
@@ -169,7 +168,7 @@ class Synthesis:
     async def _retry(
         self, row: RetryState, request: SegmentRequest, best: Candidate | None, failure: ServiceError
     ) -> Candidate | None:
-        """Go on after a failure; None when that fails for good, but an earlier answer is there, and paid for."""
+        """Retry after a failure; return None if it fails for good and an earlier answer is already paid for."""
         attempt = partial(self._attempt, row, request, best)
         try:
             return await self.resources.retry_policy.retry_attempts(row, failure, attempt)
@@ -187,15 +186,15 @@ class Synthesis:
             await self.resources.pacer.wait(attempt.characters_counted)
             facts = ResponseFacts()
             start_s = self.resources.clock.monotonic_s()
-            # Cancelled from here on, an attempt stays unsettled: what became of it is unknown, and the ledger says so.
+            # An attempt that is cancelled from here on stays unsettled: its outcome is unknown.
             try:
                 answer = await self.resources.exchange.answer(request, facts)
             except ServiceError as error:
                 result = self._attempt_result(attempt, request, facts, start_s)
                 self._settle(self.resources.meter.settle_failure(result, error), None)
                 raise
-            # Its place is free at once. A kill costs no more answers than there are places all the same: whoever takes
-            # it sends when its intent is on the disk, which comes behind this answer there.
+            # The slot is freed before this answer is on disk. Still, a kill costs no more answers than there are slots:
+            # the slot's next attempt is sent once its intent is on disk, and the intent follows this answer there.
             return self._settle_success(self._attempt_result(attempt, request, facts, start_s), answer, best)
 
     def _settle_success(self, result: AttemptResult, answer: Answer, best: Candidate | None) -> Candidate:

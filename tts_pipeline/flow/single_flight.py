@@ -29,7 +29,7 @@ class SingleFlight(Generic[Item]):
         return bool(self._flights)
 
     def enter(self, key: int, item: Item) -> bool:
-        """Return True if an item goes ahead as a buyer, which must leave; False if it waits for ``leave`` to return it."""
+        """Return True for a buyer, which goes ahead and has to leave; False if the item waits for a buyer."""
         flight = self._flights.setdefault(key, _Flight())
         if not flight.buyers and not flight.waiters:
             flight.buyers = 1
