@@ -1,6 +1,6 @@
-"""The doors to a job: ``run`` does it all; ``plan``, ``run_parts`` and ``publish`` are what any engine maps over.
+"""Run a job with ``run``, or in steps for a workflow engine: ``plan``, ``run_parts`` and ``publish``.
 
-The names below are loaded when they are first used: a DAG file, which says how a job is run, loads nothing that
+The names below are loaded on first use, so that a DAG file, which only describes a job, loads none of the code that
 runs it.
 """
 

@@ -1,4 +1,4 @@
-"""The allowance of a run: its cap, less the spending of all invocations of the job."""
+"""Compute the allowance of a run: its cap, less the spending of all invocations of the job."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from tts_pipeline.money import Cost
 
 
 class Allowance(NamedTuple):
-    """The spending that a run may do: its budget, and the pot of its parts' claims, which other processes see.
+    """The spending that a run is allowed: its budget, and the pot of its parts' claims, which other processes see.
 
-    The pot is None without a cap.
+    ``pot`` is None without a cap.
     """
 
     budget: Budget
@@ -29,15 +29,15 @@ class Allowance(NamedTuple):
 
 
 def make_allowance(prepared: PreparedJob, progress: Progress, shard: Shard | None = None) -> Allowance:
-    """Make a run's allowance; without a cap nothing is looked at. Blocking.
+    """Make a run's allowance; without a cap nothing is read. Blocking.
 
-    ``progress`` learns the cap and the spending before. A shard has its share of the cap; None is the whole job.
+    ``progress`` gets the cap and the spending so far. A shard gets its share of the cap; None is the whole job.
     """
     cap = prepared.job.options.budget
     if cap == BudgetCap():
         return Allowance(Budget(tally=progress.tally))
     is_share = shard is not None and shard.shards > 1
-    # Looked at before the spending is: a shard that finishes in between would seem to have spent less than it did.
+    # Read before the spending: a shard that finishes in between would seem to have spent less than it did.
     finished_parts = _finished_parts(prepared) if is_share else set[int]()
     dataset_spend = DatasetSpend(
         prepared.store, prepared.descriptor, prepared.journals_dir, prepared.leases.lock_folder
@@ -61,7 +61,7 @@ def make_allowance(prepared: PreparedJob, progress: Progress, shard: Shard | Non
 
 
 def _finished_parts(prepared: PreparedJob) -> set[int]:
-    """Return the parts that will spend nothing any more: rejects that are tried anew are spending to come."""
+    """Return the parts that will spend no more; none if rejects are retried, because any part may then spend."""
     return set() if prepared.job.options.retry_rejects else committed_parts(prepared.store, prepared.descriptor)
 
 

@@ -1,4 +1,4 @@
-"""Run a job whole, or plan it, run its shards and publish."""
+"""Run a whole job, or plan it, run its shards and publish its dataset."""
 
 from __future__ import annotations
 
@@ -56,32 +56,32 @@ def run(  # noqa: PLR0913 (the public door: what every job has, by name)
     drop: Sequence[str] = (),
     **parameters: ParameterValue,
 ) -> Report:
-    """Make a speech dataset of a source, or continue one.
+    """Make a speech dataset from a source, or continue one.
 
     Args:
-        source: A Parquet file, a folder of Parquet files, a glob or an fsspec URL of these. Or the rows themselves: a
-            Polars DataFrame or LazyFrame, or anything with ``__arrow_c_stream__``. Rows are first written to the local
-            disk, in flat memory; to continue the dataset, give the same rows in the same order.
+        source: A Parquet file, a folder of Parquet files, or a glob or an fsspec URL of these. Or the rows themselves:
+            a Polars DataFrame or LazyFrame, or any object with ``__arrow_c_stream__``. Rows are first written to the
+            local disk, in constant memory; to continue the dataset, pass the same rows in the same order.
         destination: A folder or an fsspec URL, which becomes the dataset.
         service: The service, with its key; see ``find_service``.
         model: The model's name, as the service knows it.
-        text: The source column of the text; None is that of ``columns``, which is ``text`` by default.
-        utterance_id: The source column of the id, a string or an integer; None is that of ``columns``, which is ``id``
-            by default.
-        columns: Voice parameter -> source column that carries it row by row; a null leaves the parameter unset. An
-            ``InputColumns`` says more, for example to generate ids or to rename columns.
+        text: The source column of the text; None takes it from ``columns``, whose default is ``text``.
+        utterance_id: The source column of the id, a string or an integer; None takes it from ``columns``, whose default
+            is ``id``.
+        columns: Voice parameter -> source column with its value for each row; a null leaves the parameter unset. Pass
+            ``InputColumns`` for more, for example to generate ids or to rename columns.
         audio: The format and sample rate of the dataset's audio; None is audio as received.
         selection: The rows of the source to take; None is all rows.
         options: How the job is run: limits, budget, reuse, quality; None is the defaults.
         catalog: Services, cards and prices; None is the built-in catalog.
         unchecked: Names of parameters that are sent without a check against the model's card.
-        hive: Whether folders of the source such as ``speaker=Cherry`` are columns.
+        hive: Whether folders of the source such as ``speaker=Cherry`` become columns.
         drop: Columns of the source that are not read.
         **parameters: Voice parameters with the same value for all rows (``voice="Cherry"``).
 
     Returns:
-        Counts of the dataset and of this run. A run that ended early has the reason in ``stopped``: a budget, an
-        outage, too many rejects, a signal. Everything done so far is kept, and the same call continues it.
+        Counts of the dataset and of this run. If the run ended early, ``stopped`` holds the reason: a budget, an
+        outage, too many rejects, a signal. Everything done so far is kept, and the same call continues the run.
 
     Raises:
         ConfigurationError: An argument is wrong; nothing was sent or written. Never retried.
@@ -127,13 +127,13 @@ def run_job(
     start_service: StartService = nullcontext,
     stop: CancelToken | None = None,
 ) -> Report:
-    """Make a job's dataset, or go on with it; see ``run``.
+    """Make a job's dataset, or continue it; see ``run``.
 
     Args:
         job: The job.
-        progress: Filled while it runs, for a display; None is nobody watches.
-        start_service: Starts a service that runs only for the job, as the local one does; by default it runs already.
-        stop: Stops it from outside; None is nobody does, but signals and whatever else interrupts this call.
+        progress: Updated during the run, for a display; None is without a display.
+        start_service: Starts a service for the time of the job, such as the local service; the default starts nothing.
+        stop: Stops the job from outside; None leaves only signals and other interruptions of this call.
     """
     prepared = recover_and_prepare(job)
     with prepared.leases:
@@ -143,18 +143,18 @@ def run_job(
 
 
 def plan(job: Job, max_shards: int = 1) -> list[Shard]:
-    """Check a job whole, make its dataset's descriptor, and divide its parts.
+    """Check a whole job, write its dataset's descriptor, and divide its parts into shards.
 
     Args:
         job: The job.
-        max_shards: At most this many shards.
+        max_shards: The most shards.
 
     Returns:
-        At least one shard, and the same ones whatever is already done.
+        At least one shard; always the same shards, however many parts are done.
 
     Raises:
-        ConfigurationError: Something is wrong; nothing was written. A ``MissingSourceError`` says that there is no
-            source, unless ``RunOptions.missing_is_empty``.
+        ConfigurationError: A setting is wrong; nothing was written. A missing source is a ``MissingSourceError``,
+            unless ``RunOptions.missing_is_empty`` is set.
     """
     prepared = recover_and_prepare(job)
     with prepared.leases:
@@ -170,18 +170,18 @@ def run_parts(
     at_a_time: int | None = None,
     stop: CancelToken | None = None,
 ) -> Report:
-    """Run the parts of one shard; several may run at a time, in any processes. See ``run`` for what it returns.
+    """Run the parts of one shard; several shards may run at one time, in any processes. Returns a report, as ``run``.
 
-    The job's cap and rates are those of all its shards together. A shard has its share of the cap, by its rows,
-    counted over all its invocations, and what finished shards left over; and of each rate its share among those that
-    run at one time. ``max_concurrency`` is each worker's own.
+    The job's cap and rates cover all its shards together. A shard gets a share of the cap by its rows, counted over all
+    its invocations, plus its share of the money that finished shards left over. Each rate is divided among the shards
+    that run at one time. ``max_concurrency`` applies to each worker alone.
 
     Args:
         job: The job.
-        shard: As ``plan`` gave it.
-        progress: Filled while it runs, for a display; None is nobody watches.
-        at_a_time: How many shards of the job run at one time, at most; None is all of them.
-        stop: Stops it from outside; None is nobody does, but signals and whatever else interrupts this call.
+        shard: A shard that ``plan`` returned.
+        progress: Updated during the run, for a display; None is without a display.
+        at_a_time: The most shards of the job that run at one time; None is all of them.
+        stop: Stops the shard from outside; None leaves only signals and other interruptions of this call.
     """
     limits = limits_of_shard(job.options.limits, job.card(), shard, at_a_time)
     job = replace(job, options=replace(job.options, limits=limits))
@@ -193,16 +193,16 @@ def run_parts(
 
 
 def publish(job: Job) -> Report:
-    """Seal a dataset whose parts are all done: ``parts.json`` and the dataset card. Needs no key.
+    """Seal a dataset whose parts are all done: write ``parts.json`` and the dataset card. Needs no key.
 
     Raises:
-        StorageError: Parts are not done yet, or a marker's files are not there.
+        StorageError: Parts are not done yet, or files that a marker names are missing.
     """
     started = time.monotonic()
     prepared = recover_and_prepare(job, may_grow=False, sends=False)
     with prepared.leases:
         if not prepared.descriptor.parts:
-            prepared = create_or_extend_dataset(prepared)  # nobody had anything to do, so perhaps nobody planned it
+            prepared = create_or_extend_dataset(prepared)  # an empty job may never have been planned
         finalize_job(prepared)
     return Report(
         dataset=dataset_totals(prepared.home, prepared.descriptor),
@@ -215,9 +215,9 @@ def publish(job: Job) -> Report:
 
 
 def validate(job: Job) -> PreparedJob:
-    """Check a job whole without sending or writing anything.
+    """Check a whole job; send and write nothing.
 
     Raises:
-        ConfigurationError: Something is wrong; names it and the way out.
+        ConfigurationError: A setting is wrong; the error names it and the way out.
     """
     return prepare(job)

@@ -1,4 +1,4 @@
-"""Coalesce repeated requests of a job: one utterance buys, the others wait and share its audio."""
+"""Coalesce repeated requests of a job: one utterance buys the audio, the others wait and share it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tts_pipeline.storage.hash_partitions import Hashes
 
 
 class RequestCoalescer:
-    """Stands between a batch and its client, and at the entrance of the batch's queue.
+    """Stands between a worker pool and its client, and at the entrance of the pool's queue.
 
-    A thousand equal rows in a row hold one worker and one request; the rows behind them go on. What the first one buys
-    is kept beside the journals, for equal rows of later parts and of later runs.
+    A thousand equal rows in succession hold one worker and one request; the rows behind them go on. The audio of the
+    first is kept beside the journals, for equal rows of later parts and later runs.
 
-    ``hashes`` are of the requests that stand more than once in the job; the client's cache holds their audio.
+    ``hashes`` are those of the requests that occur more than once in the job; the client's cache holds their audio.
     """
 
     def __init__(self, client: Synthesizer, hashes: Hashes, request_hash: RequestHasher, cache: JobCache) -> None:
@@ -38,7 +38,7 @@ class RequestCoalescer:
         self._is_exhausted = False
 
     async def admit(self, item: WorkItem, queue: asyncio.Queue[WorkItem | None]) -> None:
-        """Queue a work: now, or when the one that buys the same is done. Waits only for room in the queue."""
+        """Queue an item: now, or once the buyer of the same request is done. Waits only for room in the queue."""
         self._queue = queue
         key = self._flight_key(item.utterance) if self._hashes else None
         if key is None:
@@ -48,7 +48,7 @@ class RequestCoalescer:
             await queue.put(item)
 
     async def drain(self) -> None:
-        """Return when every work that was admitted is in the queue, or through it; none is admitted any more."""
+        """Return once every admitted item has entered the queue. No item may be admitted after this call."""
         self._is_exhausted = True
         self._signal_if_only_buyers_remain()
         while self._flights or self._requeue_tasks:
@@ -56,15 +56,15 @@ class RequestCoalescer:
             await self._changed.wait()
 
     def close(self) -> None:
-        """Release nothing any more: the batch has ended."""
+        """Queue no more waiting items: the run of the pool has ended."""
         for task in self._requeue_tasks:
             task.cancel()
 
     def synthesize(self, utterance: Utterance, ledger: Ledger | None = None) -> Coroutine[None, None, Speech]:
-        """Say one utterance; see ``SpeechClient.synthesize``. One that no other waits for goes straight to the client.
+        """Speak one utterance; see ``SpeechClient.synthesize``. A unique request goes straight to the client.
 
         Raises:
-            StorageError: The audio of a repeated request could not be kept; it is in the journal.
+            StorageError: The audio of a repeated request could not be kept; the journal has it.
         """
         self._signal_if_only_buyers_remain()
         key = self._flight_keys.pop(_row_key(utterance), None)
@@ -83,15 +83,18 @@ class RequestCoalescer:
         return speech
 
     def input_exhausted(self) -> None:
-        """Take note that no utterance comes any more; see ``SpeechClient.input_exhausted``."""
+        """Record that no more utterances will come; see ``SpeechClient.input_exhausted``."""
         self._client.input_exhausted()
 
     def stop(self, reason: StoppedError) -> None:
-        """Send nothing any more; see ``SpeechClient.stop``."""
+        """Send no new attempts; see ``SpeechClient.stop``."""
         self._client.stop(reason)
 
     def _signal_if_only_buyers_remain(self) -> None:
-        """Those that wait cannot show whether a failure is the service's: they wait for the very rows that fail."""
+        """Signal exhausted input when only buyers are left.
+
+        Waiting items cannot show whether a failure is the service's: they wait for the very rows that fail.
+        """
         if self._is_exhausted and not self._requeue_tasks and (self._queue is None or self._queue.empty()):
             self._client.input_exhausted()
 
@@ -100,7 +103,7 @@ class RequestCoalescer:
         return request_hash if request_hash in self._hashes else None
 
     async def _put_in_cache(self, speech: Speech) -> None:
-        """Keep what was bought before it is recorded: a kill in between costs a file, and not a second purchase."""
+        """Store bought audio before its speech is recorded: a kill in between costs a file, not a second purchase."""
         answer = Answer(0, speech.audio, speech.words, speech.usage, speech.request_id, speech.quality)
         cached = CachedAudio(answer, speech.utterance.utterance_id, speech.segments)
         await asyncio.to_thread(self._cache.put, speech.request_key, speech.utterance.take, cached)

@@ -1,4 +1,4 @@
-"""Parts that other processes hold: wait until a part is free, or until all holders are known to live."""
+"""Wait for parts that other processes hold, until a part is free or all holders are known to be alive."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _MAX_NAMED = 5
 
 
 def wait_for_others(leases: Leases, part_names: Sequence[str], stop: CancelToken) -> TtsPipelineError | None:
-    """Wait until one of the parts that other processes held may be free. Blocking.
+    """Wait until one of the parts that other processes hold may be free. Blocking.
 
-    Returns None when a part may be free; else the reason: all holders live, the destination failed, or the run was
-    stopped.
+    Returns None if a part may be free; else the reason to stop: all holders are alive, the destination failed, or the
+    run was stopped.
     """
     try:
         return run_stoppable(_wait(leases, part_names, stop), stop)
@@ -42,18 +42,18 @@ async def _wait(leases: Leases, part_names: Sequence[str], stop: CancelToken) ->
             if len(busy) < len(part_names):
                 return None
             if all(error.is_alive for error in busy):
-                return _held_elsewhere(busy)
+                return _contention_error(busy)
             await asyncio.wait([asyncio.ensure_future(stopped.wait())], timeout=leases.poll_interval_s)
     return reasons[0]
 
 
-def _held_elsewhere(busy: Sequence[HeldElsewhereError]) -> StorageError:
+def _contention_error(busy: Sequence[HeldElsewhereError]) -> StorageError:
     parts = defaultdict[str, list[str]](list)
     for error in busy:
         parts[error.holder].append(error.resource)
     holders = "; ".join(f"{holder} on {_shortened(names)}" for holder, names in parts.items())
     return StorageError(
-        f"other processes are at work on what is left of this dataset: {holders}",
+        f"other processes hold all remaining parts of this dataset: {holders}",
         hint="everything done is kept; run the same command again when they have ended",
     )
 

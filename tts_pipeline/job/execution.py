@@ -1,4 +1,4 @@
-"""Execute a prepared job: run the remaining parts, and finalize the dataset when none is left."""
+"""Execute a prepared job: run its remaining parts, and finalize the dataset when no part is left."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ from tts_pipeline.storage.local_store import remove_folder
 from tts_pipeline.storage.open_store import open_store
 
 StartService = Callable[[Endpoint], AbstractContextManager[Endpoint]]
-"""Gives a service that can be spoken to, for as long as there is something to do; never called when there is not."""
+"""Starts a service for the duration of a run, and yields its endpoint; not called if no part is left to run."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunControl:
-    """Who watches a run, who may stop it, and how its service is reached."""
+    """The progress of a run, the token that stops it, and the way to start its service."""
 
     progress: Progress = field(default_factory=Progress)
     stop: CancelToken = field(default_factory=CancelToken)
@@ -51,7 +51,7 @@ class RunControl:
 
 
 def recover_and_prepare(job: Job, *, may_grow: bool = True, sends: bool = True) -> PreparedJob:
-    """Check a job whole, after what an earlier run had begun to put in place is there; see ``prepare``."""
+    """Complete a swap that an earlier run began, then check the whole job; see ``prepare``."""
     work_dir = work_dir_of(job)
     home = open_store(job.destination, work_dir / "staging")
     with make_leases(job, home, work_dir) as leases:
@@ -60,7 +60,7 @@ def recover_and_prepare(job: Job, *, may_grow: bool = True, sends: bool = True) 
 
 
 def run_all_parts(prepared: PreparedJob, control: RunControl) -> Report:
-    """Run all parts, and seal the dataset when that went to its end."""
+    """Run all parts; seal the dataset if the run reached its end."""
     report = run_shard(prepared, Shard(0, 0, prepared.descriptor.parts), control)
     is_in_place = prepared.rebuild is None and is_finalized(prepared.store, prepared.descriptor)
     if report.stopped is None and not is_in_place:
@@ -72,30 +72,30 @@ def run_all_parts(prepared: PreparedJob, control: RunControl) -> Report:
 
 
 def finalize_job(prepared: PreparedJob) -> None:
-    """Seal a dataset whose parts are all done, and put it in place where it was made beside another.
+    """Seal a dataset whose parts are all done; if it is a rebuild, swap it in.
 
     Raises:
-        StorageError: Parts are not done, files of theirs are gone, or the destination failed.
+        StorageError: Parts are not done, files of theirs are missing, or the destination failed.
     """
-    # another may be at work on those that are not
+    # only committed parts: another process may still work on the others
     _collect_orphans(prepared, committed_parts(prepared.store, prepared.descriptor))
     finalize(prepared.store, prepared.descriptor)
     if prepared.rebuild is not None:
         prepared.rebuild.swap(prepared.leases)
-    with suppress(StorageError):  # what was kept for repeated requests is of no use any more, and does no harm
+    with suppress(StorageError):  # the audio of repeated requests is no longer needed, and does no harm
         remove_folder(prepared.job_cache_dir)
         prepared.store.remove(DUPLICATES_FILE)
 
 
 def _collect_orphans(prepared: PreparedJob, finished_parts: Collection[int]) -> None:
     descriptor = prepared.descriptor
-    # it may have grown since this was planned
+    # the dataset may have grown since this run was planned
     own_parts = {number for number in finished_parts if number < descriptor.parts}
     collect_orphans(prepared.store, prepared.journals_dir, prepared.leases, own_parts, descriptor.fingerprint_of)
 
 
 def run_shard(prepared: PreparedJob, shard: Shard, control: RunControl) -> Report:
-    """Run what is left of a shard's parts.
+    """Run a shard's remaining parts.
 
     Raises:
         ConfigurationError: A setting is wrong; nothing was sent.
@@ -132,7 +132,7 @@ def run_shard(prepared: PreparedJob, shard: Shard, control: RunControl) -> Repor
 
 @dataclass(slots=True)
 class _ShardRun:
-    """Parts being run, some of them when others have let go of them."""
+    """The run of a shard's parts; parts that other processes hold are run once they are free."""
 
     prepared: PreparedJob
     invocation: Invocation
@@ -142,7 +142,7 @@ class _ShardRun:
     stopped: TtsPipelineError | None = None
 
     def run(self, part_numbers: Sequence[int], shard: Shard) -> None:
-        """Run parts to their end, or until something stops it."""
+        """Run parts to their end, or until the run is stopped."""
         job = self.prepared.job
         allowance = make_allowance(self.prepared, self.control.progress, shard)
         with self.control.start_service(job.service) as service, self.prepared.leases.hold_shared():
@@ -173,7 +173,7 @@ def _invocation(prepared: PreparedJob) -> Invocation:
 
 
 def _reportable_stop(reason: BaseException | None, shard: Shard) -> TtsPipelineError | None:
-    """Return a stop that a report can tell of; anything else is a bug of ours or a wrong setting, and is raised."""
+    """Return a stop that a report can hold; raise anything else: a bug, or a wrong setting."""
     if isinstance(reason, StoppedError) and reason.stopped_by == "budget" and shard.shards > 1:
         return as_shard_error(reason, shard)
     if reason is None or isinstance(reason, StoppedError | FatalError | StorageError):

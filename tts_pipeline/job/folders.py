@@ -1,4 +1,4 @@
-"""Where a job keeps its journals and its locks."""
+"""Locate the folders of a job's journals and locks."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tts_pipeline.storage.scratch import state_folder
 from tts_pipeline.storage.store import Store, storage_errors
 
 WORK_FOLDER = ".work"
-"""Folder inside a local destination for journals and locks; hidden from listings of the dataset."""
+"""The folder for journals and locks inside a local destination; hidden from listings of the dataset."""
 
 
 def work_dir_of(job: Job) -> Path:
-    """Return where a job keeps its journals: on a local disk, always, and apart from those of other destinations.
+    """Return the folder of a job's journals: always on a local disk, and separate for each destination.
 
-    A link in there is refused: what is written there would stand elsewhere.
+    A link in this folder is refused: it would lead writes elsewhere.
     """
     work_dir = _work_dir(job)
     with storage_errors(f"looking into {work_dir}"):
@@ -42,7 +42,7 @@ def _work_dir(job: Job) -> Path:
 
 
 def locks_dir_of(home: Store, work_dir: Path) -> Path:
-    """Return where the locks of a destination are; a link is refused."""
+    """Return the folder of a destination's locks; a link is refused."""
     if not isinstance(home, LocalStore):
         return work_dir / "locks"
     with storage_errors(f"looking into {home.folder}"):
@@ -51,5 +51,5 @@ def locks_dir_of(home: Store, work_dir: Path) -> Path:
 
 
 def make_leases(job: Job, home: Store, work_dir: Path) -> Leases:
-    """Return what a process may hold of a destination; nothing is held yet."""
+    """Return a process's leases of a destination; none is held yet."""
     return Leases(home, locks_dir_of(home, work_dir), job.options.lease_s)

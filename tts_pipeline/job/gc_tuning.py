@@ -1,4 +1,4 @@
-"""Tune Python's cycle collector during a run: it costs much and finds little."""
+"""Let Python's cycle collector run less often during a run: it costs much and finds little."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 GC_THRESHOLD = 50_000
-"""New objects after which it looks. CPython's own 700 are a few rows' work: its looks then take 0.13 ms a row and stop
-all threads for up to 75 ms (measured at 256 in flight), though a run makes no cycles to speak of."""
+"""The number of new objects after which the collector runs. CPython's default of 700 is the work of a few rows: the
+collector then takes 0.13 ms a row and stops all threads for up to 75 ms (measured at 256 in flight), although a run
+makes hardly any cycles."""
 
 _lock = threading.Lock()
 _blocks = 0
@@ -18,9 +19,9 @@ _threshold_before = gc.get_threshold()
 
 @contextmanager
 def gc_tuned() -> Iterator[None]:
-    """Have the collector look seldom while the block runs; several may run at a time, in one thread or in many.
+    """Let the collector run seldom within the block; blocks may nest or overlap, in one thread or in many.
 
-    A collector that is off, or looks more seldom already, stays as it is.
+    A collector that is off, or runs even less often, stays as it is.
     """
     global _blocks, _threshold_before  # noqa: PLW0603 (the collector is the whole process's)
     with _lock:

@@ -1,4 +1,4 @@
-"""A job as a value: source, destination, service, and options."""
+"""The job as a value: its source, destination, service and options, and its shards."""
 
 from __future__ import annotations
 
@@ -28,39 +28,38 @@ from tts_pipeline.models import Parameters
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How a job is run; none of it determines the dataset.
+    """How a job is run; no option determines the content of the dataset.
 
     Args:
-        limits: How hard the service is used.
+        limits: Concurrency, rates and patience towards the service.
         part_rows: Rows in a part of a new dataset; None is 500, or more for a large source.
         work_dir: A folder on a local disk for journals; None is inside a local destination, else in the user's state.
-        max_open_parts: Parts that are worked on at one time; bounds the memory. None is 8, or more where that is less
-            than 32 rows for each request in flight: then answers 30 times slower than the others hold nothing back.
-        max_rejects: More rejects than this stop a run; below 1 it is a share of the rows it is for; None is any number.
-        quality: What is done about audio that a quality flag was raised for.
+        max_open_parts: Parts that are open at one time; bounds the memory. None is 8, or more if those hold less than
+            32 rows for each request in flight: so answers that are 30 times slower than the others delay nothing.
+        max_rejects: More rejects than this stop a run; a value below 1 is a share of the run's rows; None is no limit.
+        quality: The action for each quality flag of audio.
         budget: The most that may be spent, over all invocations of the job.
-        reuse: A dataset or a reuse store (a folder or an fsspec URL), or several, whose audio is taken in place of
-            buying it again, in this order; what is bought is kept in those that are reuse stores.
-        append: Whether new files of the source are taken in wherever they stand among the old ones; their rows come
-            behind the old ones. Files that stand behind the old ones are taken in as it is.
-        rebuild: Whether a dataset of another source or job is made anew in its place, in which it stays until the new
-            one is published.
-        retry_rejects: Whether rejected rows are tried anew, also those of parts that are done.
-        missing_is_empty: Whether a source that is not there counts as one without rows: its dataset is empty, and
-            grows when the source comes.
-        ship_journals: Whether what is bought in parts that are not published yet is sent to the destination, with its
-            text and audio, so that another machine can go on with it when this one is lost with its disk; None is where
-            the destination is an object store.
-        ship_every_s: None sends what was answered before anything more is bought, so that a lost disk costs no more
-            than what was in flight. A number of seconds sends it that often, and buying does not wait for it: what was
-            bought since the last time is what a lost disk costs.
-        lease_s: How long the parts that a run works on stay its own after its last sign of life, where other machines
-            may meet it: at an object store. Whoever goes on there with the work of a machine that died waits one and a
-            half times as long, at most 3,600 s; too short a time is lost when the store does not answer for so long.
-        unspeakable: What is done about a text without anything to say (``...``, an emoji): ``reject`` refuses it before
-            money, ``keep`` sends it.
-        tags: For the bill, the same for all rows.
-        tag_columns: Tag -> source column that carries it row by row.
+        reuse: One or several datasets or reuse stores (folders or fsspec URLs), in order of preference. Their audio is
+            reused in place of a purchase; reuse stores also keep the audio that is bought.
+        append: Whether new files of the source are accepted anywhere among the old files; their rows follow the old
+            rows. New files behind the old files are always accepted.
+        rebuild: Whether a dataset of another source or job is replaced; it stays in place until the new dataset is
+            published.
+        retry_rejects: Whether rejected rows are tried again, also those of finished parts.
+        missing_is_empty: Whether a missing source counts as empty: its dataset is empty, and grows when the source
+            comes.
+        ship_journals: Whether the journals of unpublished parts, with text and audio, are sent to the destination, so
+            that another machine can continue if this machine is lost with its disk; None is True for an object store.
+        ship_every_s: None sends all answers before anything more is bought, so that a lost disk costs only the answers
+            in flight. A number sends them every so many seconds while buying goes on: a lost disk then costs the
+            answers since the last shipment.
+        lease_s: Seconds for which a run keeps its parts at an object store after its last sign of life. To take over
+            the parts of a dead machine, another machine waits one and a half times as long; at most 3,600 s. A run
+            loses its leases if the store does not respond for this long.
+        unspeakable: What happens to a text with nothing to say (``...``, an emoji): ``reject`` refuses it before any
+            purchase, ``keep`` sends it.
+        tags: Tags for the bill, the same for all rows.
+        tag_columns: Tag -> source column with its value for each row.
     """
 
     limits: Limits = Limits()
@@ -87,20 +86,20 @@ class RunOptions:
 @renamed_arguments(running="options")
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Source + destination + service + parameters.
+    """A source, a destination, a service, a model and their settings.
 
     Args:
-        source: A Parquet file, a folder of them, a glob or an fsspec URL of these.
+        source: A Parquet file, a folder of Parquet files, or a glob or an fsspec URL of these.
         destination: A folder or an fsspec URL; becomes the dataset.
-        service: With its key.
-        model: As sent.
-        parameters: Voice parameters that are the same for all rows.
-        columns: Where in the source an utterance is found.
-        selection: Which rows are taken.
-        audio: What the dataset's audio is.
-        unchecked: Parameters whose values are not held against the card's lists.
-        catalog: Services and cards; None is the built-in ones.
-        options: How it is run.
+        service: The service, with its key.
+        model: The model's name, as it is sent.
+        parameters: Voice parameters with the same value for all rows.
+        columns: The source columns of an utterance.
+        selection: The rows to take.
+        audio: The format and sample rate of the dataset's audio.
+        unchecked: Names of parameters whose names and values need not be on the model's card.
+        catalog: Services and cards; None is the built-in catalog.
+        options: How the job is run.
     """
 
     source: str | os.PathLike[str] = field(repr=False)  # a URL may have a password
@@ -124,9 +123,9 @@ class Job:
         return (self.catalog or load_catalog()).card(self.service, self.model)
 
     def identity(self, parameters: Parameters) -> dict[str, Any]:
-        """Return what determines the dataset, by name: the descriptor holds it, and a difference is told by name.
+        """Return the settings that determine the dataset, by name; the descriptor holds them.
 
-        The parameters are those that are the same for all rows, as they are sent.
+        ``parameters`` are those with the same value for all rows, as they are sent.
         """
         columns, extras = self.columns, {"query": self.service.query, "headers": self.service.headers}
         return {
@@ -144,21 +143,21 @@ class Job:
             "sample_rate_hz": self.audio.sample_rate_hz,
             "pause_ms": self.audio.pause_ms,
             **({"drop": sorted(columns.drop)} if columns.drop else {}),
-            # Named only where the service has some: older datasets do not name them.
+            # Only if the service has any: older datasets lack these keys.
             **{name: dict(sorted(values.items())) for name, values in extras.items() if values},
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A run of parts given to one worker.
+    """Consecutive parts for one worker.
 
     Args:
-        index: From 0.
-        first_part: Its first part.
-        parts: How many.
-        shards: How many shards the job was divided into: its cap and its rates are divided as well.
-        all_parts: Parts of all these shards together.
+        index: The shard's index, from 0.
+        first_part: The number of its first part.
+        parts: The number of its parts.
+        shards: The number of the job's shards, which share its cap and its rates.
+        all_parts: The number of parts of all shards together.
     """
 
     index: int
@@ -168,12 +167,12 @@ class Shard:
     all_parts: int = 0
 
     def numbers(self) -> range:
-        """Return the parts' numbers."""
+        """Return the numbers of the shard's parts."""
         return range(self.first_part, self.first_part + self.parts)
 
 
 def divide_into_shards(parts: int, max_shards: int) -> list[Shard]:
-    """Divide parts into at most ``max_shards`` even runs; at least one shard, also of nothing."""
+    """Divide parts into at most ``max_shards`` shards of even size; return at least one shard, even without parts."""
     if max_shards < 1:
         raise ConfigurationError(f"max_shards is {max_shards}", hint="give at least 1")
     count = max(1, min(parts, max_shards))

@@ -1,4 +1,4 @@
-"""The life of a part in a run: opened under its lease, then committed whole, or suspended with its journal."""
+"""Open parts under their leases, then commit each part whole or suspend it with its journal."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from tts_pipeline.wal.replay import Replay
 from tts_pipeline.wal.shipping import LogShipper
 
 SUSPEND_THREADS = 16
-"""Parts that are suspended at one time when a run stops: at an object store each takes several round trips."""
+"""Parts that are suspended at one time when a run stops: at an object store each part takes several round trips."""
 
 
 class OpenParts:
-    """The parts of a job that this process has open. Its methods block."""
+    """The parts of a job that this process has open. All methods block."""
 
     def __init__(
         self,
@@ -68,13 +68,13 @@ class OpenParts:
         self.contended: list[int] = []
         """Numbers of the parts that another process holds, or held."""
         self.unpublished = Totals()
-        """Totals of the suspended parts: in their journals, not published yet."""
+        """Totals of the suspended parts, which are in journals and not published yet."""
 
     def __len__(self) -> int:
         return len(self._active)
 
     def open(self, number: int) -> ActivePart | None:
-        """Open a part with its journal; None when another process has it, or committed it meanwhile."""
+        """Open a part with its journal; return None if another process holds it, or has committed it."""
         try:
             return self._open(number)
         except HeldElsewhereError:
@@ -133,7 +133,7 @@ class OpenParts:
         replays = self._replays(number, own_journal_id=part.journal_id)
         refuse_vanished(self._prepared.store)
         self._committer.commit_part(part.rows, replays)
-        refuse_vanished(self._prepared.store)  # the files just written may stand where nobody finds them
+        refuse_vanished(self._prepared.store)  # else the files just written may be in a folder that nobody finds
         self.shipper.drop(part.journal_id)
         remove_journals(journals, number, [replay.journal_id for replay in replays])
         remove_shipped_logs(self._prepared.store, number, [replay.journal_id for replay in replays])
@@ -141,7 +141,7 @@ class OpenParts:
         part.close()
 
     def suspend_all(self) -> StorageError | None:
-        """Suspend all open parts at one time: a stop must be short. Return the last failure, if any."""
+        """Suspend all open parts in parallel, because a stop must be short; return the last failure, if any."""
         parts = [self._active.pop(number) for number in tuple(self._active)]
         with DaemonExecutor(SUSPEND_THREADS, "leaving") as threads:
             errors = [error for error in threads.map(self._suspend, parts) if error is not None]
@@ -151,7 +151,7 @@ class OpenParts:
         """Publish the usage of a part that stays open, and close it; its journal stays."""
         try:
             part.sync()
-            if self._leases.are_lost:  # the new holder of the part goes by the chunks sent before
+            if self._leases.are_lost:  # the part's new holder relies on the chunks that were sent before
                 self.shipper.drop(part.journal_id)
             self.shipper.send_rest(part.journal_id)
             replays = self._replays(part.rows.number, own_journal_id=part.journal_id)
@@ -167,31 +167,31 @@ class OpenParts:
         return None
 
     def _without_guesses(self, number: int, replays: Sequence[Replay]) -> Sequence[Replay]:
-        """Leave out journals with provisional usage once the leases are lost: another marker may name that file.
+        """Leave out journals with provisional usage once the leases are lost: another marker may name their files.
 
-        The next run on this machine replaces that usage under its lease, see ``collect_orphans``.
+        The next run on this machine replaces this usage under its lease, see ``collect_orphans``.
         """
         if not self._leases.are_lost:
             return replays
         return [replay for replay in replays if not is_provisional(self._prepared.store, number, replay)]
 
     def close_source(self) -> None:
-        """Close the source: no more parts are opened."""
+        """Close the source; no part can be opened after this call."""
         self._reader.close()
 
     def forfeit(self) -> None:
-        """Stop all sending and committing at once."""
+        """Give the leases up, so that nothing more is sent or committed."""
         self.shipper.close()
         if self._active:
             self._leases.forfeit()
 
     def close(self) -> None:
-        """Close all parts as they are: the next run goes on from their journals."""
+        """Close all parts as they are; the next run continues from their journals."""
         while self._active:
             self._active.popitem()[1].close()
 
 
 def max_open_parts(options: RunOptions, part_rows: int) -> int:
-    """Return the most parts that are open at one time: enough rows for the requests in flight."""
+    """Return the most parts that are open at one time; they hold enough rows for the requests in flight."""
     min_rows = MIN_OPEN_ROWS_PER_REQUEST * options.limits.max_concurrency
     return options.max_open_parts or max(MIN_OPEN_PARTS, math.ceil(min_rows / part_rows))

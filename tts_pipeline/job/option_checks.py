@@ -1,4 +1,4 @@
-"""Refuse a job whose options cannot be meant, or whose service cannot be reached."""
+"""Refuse a job with impossible options or an unreachable service."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tts_pipeline.source.parquet_source import Source
 
 
 def check_run_options(options: RunOptions) -> None:
-    """Refuse options whose values cannot be meant."""
+    """Refuse options with impossible values."""
     limits = options.limits
     counts = {
         "max_concurrency": limits.max_concurrency,
@@ -36,22 +36,22 @@ def check_run_options(options: RunOptions) -> None:
         )
     for tag, text in options.tags.items():
         if not (isinstance(tag, str) and isinstance(text, str)):
-            raise ConfigurationError(f"the tag {tag!r} is {text!r}", hint="tags are text: put it into quotes")
+            raise ConfigurationError(f"the tag {tag!r} is {text!r}", hint="tags are text: put the value into quotes")
 
 
 def refuse_unreachable(job: Job) -> None:
-    """Refuse a service without its key, or one that the key would reach in clear text."""
+    """Refuse a service that needs a key and has none, or would get its key in clear text; check its certificates."""
     service = job.service
     if service.auth == "bearer" and not service.api_key and not is_loopback(service.base_url):
         raise ConfigurationError(
-            f"service {service.name!r} needs a key", hint="give the service one, or take it from tts.find_service(name)"
+            f"service {service.name!r} needs a key", hint="set its `api_key`, or take it from tts.find_service(name)"
         )
     refuse_plain_http(service)
     tls_context(route_of(service, environment()))
 
 
 def refuse_unknown_columns(job: Job, source: Source) -> None:
-    """Refuse tags that are taken from columns which the source lacks."""
+    """Refuse tag columns that the source lacks."""
     for tag, column in job.options.tag_columns.items():
         if column not in source.schema.names:
             hint = did_you_mean(column, source.schema.names) + "use `tag_columns={'KEY': 'COLUMN'}`"

@@ -1,4 +1,4 @@
-"""The number of open parts: bounded, and lower where their texts are long."""
+"""Bound the number of open parts, and lower it if their texts are long."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tts_pipeline.config import OPEN_TEXT_BYTES
 
 
 class PartSlots:
-    """Slots for open parts, and the bytes of their texts. For one event loop."""
+    """Counts the free slots for open parts, and the bytes of their texts. For one event loop."""
 
     def __init__(self, max_parts: int) -> None:
         self._free_slots = max_parts
@@ -16,7 +16,7 @@ class PartSlots:
         self._freed = asyncio.Event()
 
     async def acquire(self) -> None:
-        """Wait until a part may be opened: a slot is free, and the texts of the open parts leave room."""
+        """Wait until a part may be opened: a slot is free, and the texts of the open parts leave room for another."""
         while self._free_slots <= 0 or self._text_bytes > OPEN_TEXT_BYTES:
             self._freed.clear()
             await self._freed.wait()

@@ -1,4 +1,4 @@
-"""A job that was checked and can be run."""
+"""The prepared job: a job that is checked and ready to run."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from tts_pipeline.storage.store import Store
 
 @dataclass(frozen=True, slots=True)
 class PreparedJob:
-    """A job that is checked and can be run.
+    """A job that is checked and ready to run.
 
-    ``row_indices`` are the selected rows of the source, in ascending order. The leases are entered by whoever runs the
-    job. ``repeated_hashes`` are of the requests that stand more than once, where the source was looked through just
+    ``row_indices`` are the selected rows of the source, in ascending order. The caller enters ``leases`` to run the
+    job. ``repeated_hashes`` are those of requests that occur more than once; None if the source was not scanned just
     now. ``rebuild`` is set while a new generation is made beside the dataset in place.
     """
 
@@ -49,33 +49,33 @@ class PreparedJob:
 
     @property
     def home(self) -> Store:
-        """The destination itself, also while the dataset is made beside the one that is there."""
+        """The destination itself, even while a new generation is made beside the dataset in place."""
         return self.store if self.rebuild is None else self.rebuild.home
 
     @property
     def card(self) -> Card:
-        """What the model takes and costs."""
+        """The model's card."""
         return self.mapper.card
 
     @property
     def journals_dir(self) -> Path:
-        """Where the journals are."""
+        """The folder of the journals."""
         return self.work_dir / "journals"
 
     @property
     def job_cache_dir(self) -> Path:
-        """Where the audio of repeated requests is kept until the job is done."""
+        """The folder that keeps the audio of repeated requests until the job is done."""
         return self.work_dir / "repeated"
 
     @property
     def ship_every_s(self) -> float | None:
-        """How often journals go to the destination, at least; None is never."""
+        """The longest time between shipments of journals to the destination; None is never."""
         options = self.job.options
         is_shipping = not isinstance(self.store, LocalStore) if options.ship_journals is None else options.ship_journals
         return (options.ship_every_s or SHIP_EVERY_S) if is_shipping else None
 
     def read_part(self, reader: RowReader, number: int, held_rows: SpooledRows | None = None) -> PartRows:
-        """Read a part's rows from the source into ``held_rows``; None holds them in memory. Blocking."""
+        """Read a part's rows from the source into ``held_rows``; None keeps them in memory. Blocking."""
         span = self.descriptor.row_range(number)
         indices = self.row_indices[span.start : span.stop]
         inputs = SpooledRows(reader.schema) if held_rows is None else held_rows

@@ -1,6 +1,6 @@
-"""Watching a run: what is to be seen of it at a moment, and displays that look when they like.
+"""Show the progress of a run: snapshots of its figures, lines for a log, and a live display.
 
-The run itself never waits for them.
+The run never waits for a display.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 SPEED_WINDOW_S = 10.0
-"""The speed shown is that of about the last so many seconds."""
+"""The window over which the displayed speed is measured, approximately."""
 
 LINE_EVERY_S = 30.0
 REFRESHES_PER_S = 4
@@ -32,9 +32,9 @@ _CHECKING = "checking the job"
 class ProgressSnapshot:
     """The figures of a display at one moment.
 
-    ``rows`` are of the whole job, 0 while it is being checked; ``done`` also counts earlier runs. ``rows_per_s`` is of
-    about the last 10 seconds, None when it is not known yet. ``cost`` is what this run confirmed; with a cap the most
-    that all runs spent, and the cap; empty without a price.
+    ``rows`` is the number of rows of the whole job, 0 while the job is checked; ``done`` also counts earlier runs.
+    ``rows_per_s`` covers about the last 10 seconds; None is not known yet. ``cost`` is this run's confirmed cost; with
+    a cap it is the most that all runs spent, and the cap; it is empty without a price.
     """
 
     rows: int
@@ -48,12 +48,12 @@ class ProgressSnapshot:
 
     @property
     def remaining_s(self) -> float | None:
-        """Seconds until the end at this speed; None when it is not known."""
+        """Seconds until the end at this speed; None if the speed is not known."""
         return (self.rows - self.done) / self.rows_per_s if self.rows_per_s else None
 
 
 class ProgressView:
-    """Looks at a run's progress, and remembers enough to tell its speed."""
+    """Takes snapshots of a run's progress, and measures its speed."""
 
     def __init__(self, progress: Progress, clock: Callable[[], float] = time.monotonic) -> None:
         self._progress = progress
@@ -95,7 +95,7 @@ def _cost(progress: Progress) -> str:
 
 
 def plain_line(snapshot: ProgressSnapshot) -> str:
-    """Return what is to be seen as one line."""
+    """Return a snapshot as one line."""
     if not snapshot.rows:
         return _CHECKING
     return f"{snapshot.done:,} of {snapshot.rows:,} rows, {_facts(snapshot)}"
@@ -129,14 +129,14 @@ def report_lines(
     *,
     wait: Callable[[threading.Event], bool] = lambda ended: ended.wait(LINE_EVERY_S),
 ) -> Iterator[None]:
-    """Write a line every 30 seconds, and one at the end; ``wait`` returns True when the run has ended."""
+    """Write a line every 30 seconds, and a last line at the end; ``wait`` returns True once the run has ended."""
     ended = threading.Event()
 
     def report() -> None:
         while not wait(ended):
             write(plain_line(view.snapshot()))
 
-    view.snapshot()  # so that the first line knows a speed
+    view.snapshot()  # so that the first line has a speed
     reporter = threading.Thread(target=report, name="progress", daemon=True)
     reporter.start()
     try:
@@ -150,7 +150,7 @@ def report_lines(
 
 
 class LiveDisplay:
-    """The live display as something that rich can draw, each time as it is then."""
+    """The live display; rich draws a new snapshot each time."""
 
     def __init__(self, view: ProgressView) -> None:
         self._view = view
@@ -175,7 +175,7 @@ class LiveDisplay:
 
 @contextmanager
 def live_display(view: ProgressView, console: Console) -> Iterator[None]:
-    """Draw the live display on a terminal, a few times a second; its last state stays."""
+    """Draw the live display on a terminal a few times a second; its last state stays visible."""
     from rich.live import Live
 
     # Standard output is for results: it may be a pipe while standard error is the terminal.

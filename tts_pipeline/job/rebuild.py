@@ -1,4 +1,4 @@
-"""Rebuild a dataset in its place: the new generation, the audio that it reuses, and the swap."""
+"""Rebuild a dataset in its place: make a new generation, reuse the audio of the others, and swap it in."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ from tts_pipeline.storage.store import Store
 
 @dataclass(frozen=True, slots=True)
 class OldGeneration:
-    """Journals of a generation that is not gone on with; audio can be taken from them."""
+    """The journals of another generation, whose audio can be reused."""
 
     folder: Path
     descriptor: Descriptor
     label: str
 
     def create(self) -> None:
-        """There is nothing to make."""
+        """Do nothing: the journals exist."""
 
     def open(self, audio: AudioSettings) -> CacheTier:
-        """Read them. Blocking."""
+        """Read the journals. Blocking."""
         try:
             return JournalCache(self.folder, self.descriptor, audio, self.label)
         except StorageError as error:
             raise ConfigurationError(
-                f"cannot take audio from {self.folder}: {error.message}", hint=error.hint
+                f"cannot reuse the audio of the journals in {self.folder}: {error.message}", hint=error.hint
             ) from error
 
 
 @dataclass(frozen=True, slots=True)
 class Rebuild:
-    """A generation that is made beside the one in place, whose journals are in ``work_dir``."""
+    """A new generation beside the one in place; ``work_dir`` holds the journals of the generation in place."""
 
     home: Store
     work_dir: Path
@@ -57,15 +57,15 @@ class Rebuild:
 
     @property
     def store(self) -> Store:
-        """Where the new generation is made."""
+        """The store of the new generation."""
         return generation_at(self.home, self.number)
 
     def work_dir_of(self, number: int) -> Path:
-        """Return where a generation that is not in place keeps its journals and all that goes with them."""
+        """Return the work folder of a generation that is not in place."""
         return self.work_dir / f"generation-{number}"
 
     def cache_locations(self) -> tuple[CacheLocation | OldGeneration, ...]:
-        """Return where audio is taken from: what other generations published, and what they did not. Blocking."""
+        """Return the sources of reusable audio: the other generations' parts and unpublished journals. Blocking."""
         locations: list[CacheLocation | OldGeneration] = []
         for store, journals in self._other_generations():
             descriptor = read_descriptor(store)
@@ -78,21 +78,21 @@ class Rebuild:
         return tuple(locations)
 
     def carry_over(self, leases: Leases) -> dict[str, object]:
-        """Account for all that the other generations spent, and return it for the new one's descriptor. Blocking."""
+        """Publish the usage of the other generations; return their totals for the new descriptor. Blocking."""
         for store, journals in self._other_generations():
             commit_all_usage(store, journals, leases)
         return totals_to_carry(self.home, [generation_at(self.home, number) for number in self._abandoned_numbers()])
 
     def swap(self, leases: Leases) -> None:
-        """Put the new generation in place, when it is finished. Blocking.
+        """Put the finished new generation in place. Blocking.
 
         Raises:
-            StorageError: The destination failed, or another process works on the dataset; run again to go on.
+            StorageError: The destination failed, or another process works on the dataset; the next run continues.
         """
         with leases.hold_exclusive():
             self.carry_over(leases)
             for _, journals in self._other_generations():
-                remove_folder(journals)  # their usage is published, and what they held is taken
+                remove_folder(journals)  # their usage is published, and their audio is reused
             leases.check()
             swap_in(self.home, self.number)
             _remove_work(self.work_dir)
@@ -107,7 +107,7 @@ class Rebuild:
 
 
 def complete_swap(home: Store, work_dir: Path, leases: Leases) -> None:
-    """Go on with putting a generation in place, where a run died over it. Blocking."""
+    """Complete the swap of generations that an earlier run began but did not finish, if any. Blocking."""
     if home.exists(SWAP_FILE):
         with leases.hold_exclusive():
             resume_swap(home)
@@ -120,11 +120,11 @@ def _remove_work(work_dir: Path) -> None:
 
 
 def find_rebuild(home: Store, work_dir: Path, target: Descriptor, growth: Growth) -> Rebuild | None:
-    """Return the generation that is to be made; None when the dataset in place is the wanted one, or there is none.
+    """Return the generation to make; None if the dataset in place matches the job, or does not exist.
 
-    One that was begun for the same job and source is gone on with. Writes nothing. Blocking.
+    A generation that was begun for the same job and source is continued. Writes nothing. Blocking.
 
-    ``work_dir`` holds the journals of the generation in place; ``target`` describes the job of today.
+    ``work_dir`` holds the journals of the generation in place; ``target`` describes the present job.
     """
     existing = read_descriptor(home)
     if existing is None or _matches(home, target, growth):

@@ -1,4 +1,4 @@
-"""The report of a run: totals of the dataset, totals of this invocation, and why it stopped."""
+"""The report of a run: the totals of the dataset and of this invocation, and the reason of a stop."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from tts_pipeline.models import HOUR_MS
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a run did.
+    """The result of a run.
 
     Args:
         dataset: Counts of the dataset, over all invocations.
         this_run: Counts of this invocation.
-        elapsed_s: Of the run itself, imports excluded.
-        invocation_id: This execution.
-        destination: Where the dataset is.
-        stopped: What stopped the run before its end; None when it reached it.
-        reused_from: How many of this run's rows took their audio from each place of ``RunOptions.reuse``, as it was
-            given, and from equal rows of the job itself (the empty name).
-        left_out: How many Parquet files of the source are not read, by the reason.
+        elapsed_s: Duration of the run itself, imports excluded.
+        invocation_id: The id of this invocation.
+        destination: The folder or URL of the dataset.
+        stopped: The reason that stopped the run before its end; None if it reached its end.
+        reused_from: The number of this run's rows that reused audio, by place of ``RunOptions.reuse``, as it was given;
+            the empty name is for equal rows of the job itself.
+        left_out: The number of Parquet files of the source that are not read, by reason.
     """
 
     dataset: Totals

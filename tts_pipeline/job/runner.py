@@ -1,4 +1,4 @@
-"""Run parts, several at a time: open, speak, commit; an orderly stop keeps every answer received."""
+"""Run parts, several at a time: open, speak and commit them; an orderly stop keeps every answer."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ from tts_pipeline.storage.disk_reserve import DiskReserve
 from tts_pipeline.wal.journal import JournalWriter
 
 ABANDON_WAIT_S = 0.5
-"""How long an interrupted run waits until its parts are free for the next run."""
+"""The longest wait of an interrupted run until its parts are free for the next run."""
 
 
 class Runner:
-    """Runs parts of a prepared job; an allowance of None is no cap, and a ``stop`` of None never stops it."""
+    """Runs parts of a prepared job; ``allowance`` None is no cap, and ``stop`` None never stops the run."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Runner:
         self._repeated_hashes = find_repeated_hashes(prepared)
         self._job_cache = JobCache(prepared.job_cache_dir)
         self._cache = _open_cache(prepared, self._job_cache if len(self._repeated_hashes) else None)
-        # Opening and committing parts each in one thread of their own: in order, and never on the event loop.
+        # One thread opens parts and one commits them: in order, and never on the event loop.
         self._reader_thread = DaemonExecutor(1, "source-reader")
         self._committer_thread = DaemonExecutor(1, "publisher")
         self._disk_reserve = DiskReserve(
@@ -65,10 +65,10 @@ class Runner:
         self.parts = OpenParts(prepared, invocation, progress, self._allowance, self._writer)
         self._commit_tasks: set[asyncio.Task[None]] = set()
         self.reused_from: Counter[str] = Counter()
-        """Rows that reused audio, by its place; the empty name is another row of the job."""
+        """Rows that reused audio, by the audio's place; the empty name is another row of the job."""
 
     def run(self, parts: Sequence[int]) -> BaseException | None:
-        """Run parts without a marker to their end, or until something stops the run; return the reason."""
+        """Run parts without a marker to their end; return the reason of a stop, or None."""
         try:
             self._disk_reserve.allocate()
         except StorageError as error:
@@ -81,9 +81,10 @@ class Runner:
             self._abandon()
 
     def _abandon(self) -> None:
-        """Free the open parts after a run that ended at once; the next run goes on from the journals.
+        """Free the open parts of a run that was interrupted; the next run continues from the journals.
 
-        A read, a write or a commit may hang. A thread closes the parts behind it, and nobody waits for that thread.
+        A read, a write or a commit may hang. A thread closes the parts once it returns; ``ABANDON_WAIT_S`` bounds the
+        wait for this thread.
         """
         self.parts.forfeit()
         if self._cache is not None:
@@ -136,7 +137,7 @@ class Runner:
                 feed_task.cancel()
                 await asyncio.gather(feed_task, return_exceptions=True)
                 self._coalescer.close()
-                # a part that is being opened is then open
+                # wait until the part that the reader thread is opening is open
                 await self._loop.run_in_executor(self._reader_thread, lambda: None)
                 await asyncio.gather(*self._commit_tasks)
         await asyncio.to_thread(self._writer.close)
@@ -147,7 +148,7 @@ class Runner:
 
     def _stop_pool(self, reason: StoppedError) -> None:
         self._call_from_thread(partial(self._pool.stop, reason))
-        self.parts.shipper.wake()  # during the grace period: less is left to send later
+        self.parts.shipper.wake()  # ship during the grace period, so that less is left to send later
 
     def _count_reuse(self, origin: str) -> None:
         labels = (location.label for location in self._prepared.cache_locations)
@@ -160,7 +161,7 @@ class Runner:
         return int(max_rejects * self._progress.totals.rows) if max_rejects < 1 else int(max_rejects)
 
     async def _feed(self, parts: Sequence[int]) -> None:
-        """Open parts in order and queue their utterances; the queue and the open parts are the back-pressure."""
+        """Open parts in order and queue their utterances; part slots and the queue's size give back-pressure."""
         try:
             for number in parts:
                 await self._slots.acquire()
@@ -189,7 +190,7 @@ class Runner:
 
     async def _commit(self, part: ActivePart) -> None:
         try:
-            # At once: no later intent syncs this journal, and a part may wait long for its turn.
+            # Sync now: no later intent syncs this journal, and the part may wait long for its commit.
             await asyncio.to_thread(part.sync)
             await self._loop.run_in_executor(self._committer_thread, self.parts.commit, part)
         except Exception as error:
@@ -199,11 +200,11 @@ class Runner:
 
 
 def _open_cache(prepared: PreparedJob, job_cache: JobCache | None) -> TieredCache | None:
-    """Open the places where audio of the job may be; ``job_cache`` is None where no request stands twice. Blocking."""
+    """Open the caches of a job; ``job_cache`` is None if no request occurs twice. Blocking."""
     tiers = [location.open(prepared.job.audio) for location in prepared.cache_locations]
     if job_cache is None:
         return TieredCache(tiers) if tiers else None
-    if job_cache.is_new:  # another machine bought, or a finished dataset has grown: the published parts hold the audio
+    if job_cache.is_new:  # on a new machine, or when a finished dataset has grown, published parts hold the audio
         own_speech = DatasetCache(DatasetReader(prepared.store, prepared.descriptor), prepared.job.audio, label="")
         tiers = [own_speech, *tiers] if len(own_speech) else tiers
     job_cache.create()

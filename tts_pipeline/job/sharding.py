@@ -1,14 +1,14 @@
-"""Divide a job's cap and rates among shards, so that together they keep the job's own.
+"""Divide a job's cap and rates among shards, so that all shards together keep them.
 
-The division of a cap needs no word between the shards, and none from the plan. Each shard computes it anew from what
-the dataset has spent, part by part, and all of them find the same, whenever they start and however often: a cap is
-divided in proportion to the shards' rows; a shard that has spent more than its share (before the job was divided)
-takes the excess from all others; and what a finished shard left over goes to those that are not.
+The division of a cap needs no message between the shards, or from the plan. Each shard computes it from the dataset's
+spending by part, and all shards get the same result, whenever and however often they start. The cap is divided in
+proportion to the shards' rows. If a shard has spent more than its share (before the job was divided), all others
+give up the excess. The remainder of a finished shard goes to the unfinished shards.
 
-Why that is safe: the level L (the share for one row) solves ``sum(max(spent, L * rows)) = cap`` over the shards, where
-a finished one counts what it spent. Each may spend up to ``L * rows``. Spending within that bound changes no term of
-the sum, so L stays; a shard that finishes can only raise it. What is spent and what may still be spent, at any instant,
-never come to more than the cap.
+This division is safe: the level L (the share of one row) solves ``sum(max(spent, L * rows)) = cap`` over the shards,
+where a finished shard counts as its spending. Each shard may spend up to ``L * rows``. Spending within that bound
+changes no term of the sum, so L stays the same; a shard that finishes can only raise L. The spending so far and the
+spending that is still allowed never exceed the cap together, at any instant.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _NANO = 10**9
 
 @dataclass(frozen=True, slots=True)
 class ShardSpend:
-    """A shard's rows and its highest spending over all invocations; a finished one spends nothing any more."""
+    """A shard's rows and its highest spending over all invocations; a finished shard spends no more."""
 
     rows: int
     spent: Decimal
@@ -61,9 +61,9 @@ def cap_of_shard(
     spent_by_part: Mapping[int, Cost],
     finished_parts: Collection[int],
 ) -> BudgetCap:
-    """Return the cap of one shard; what it has spent itself counts towards it.
+    """Return the cap of one shard, which includes its own spending so far.
 
-    Spending outside all the shards' parts is taken off the cap first. Finished parts spend nothing any more.
+    Spending outside the parts of all shards is first subtracted from the cap. Finished parts spend no more.
     """
     shards = divide_into_shards(shard.all_parts, shard.shards)
     outside = cost_of_parts(spent_by_part, spent_by_part.keys() - set(range(shard.all_parts)))
@@ -88,7 +88,7 @@ def cap_of_shard(
 
 
 def cost_of_parts(spent_by_part: Mapping[int, Cost], numbers: Collection[int]) -> Cost:
-    """Add up what some parts spent."""
+    """Add up the spending of some parts."""
     return sum_of(spent_by_part[number] for number in numbers if number in spent_by_part)
 
 
@@ -97,9 +97,9 @@ def _rows(descriptor: Descriptor, shard: Shard) -> int:
 
 
 def limits_of_shard(limits: Limits, card: Card, shard: Shard, at_a_time: int | None = None) -> Limits:
-    """Return the limits of one shard: the rates are divided; concurrency is each worker's own.
+    """Return the limits of one shard: the rates are divided, the concurrency is not.
 
-    Without ``requests_per_minute`` the card's own rate is divided. ``at_a_time`` None runs all shards at one time.
+    Without ``requests_per_minute`` the card's rate is divided. ``at_a_time`` None means all shards run at one time.
     """
     if at_a_time is not None and at_a_time < 1:
         raise ConfigurationError(f"at_a_time is {at_a_time}", hint="give at least 1")
@@ -114,10 +114,10 @@ def limits_of_shard(limits: Limits, card: Card, shard: Shard, at_a_time: int | N
 
 
 def as_shard_error(error: StoppedError, shard: Shard) -> StoppedError:
-    """Say of a budget that is used up that it is one shard's share."""
+    """Return an error of a used-up budget that adds that the budget is one shard's share."""
     return StoppedError(
         f"{error.message}; that is the share of shard {shard.index} of {shard.shards}",
         stopped_by=error.stopped_by,
-        hint="everything done is kept; run the shard again when others are finished, for what they left over, or raise "
-        "the cap",
+        hint="everything done is kept; run the shard again when other shards are finished, to use the rest of their "
+        "shares, or raise the cap",
     )

@@ -21,10 +21,11 @@ Listener = Callable[[StoppedError], object]
 
 
 class CancelToken:
-    """Stops the job that it was given to, in good order: ``run_parts(job, shard, stop=stop)``, then ``stop.set()``.
+    """Stops a job in good order: ``run_parts(job, shard, stop=stop)``, then ``stop.set()``.
 
-    Nothing new is sent, answers already paid for are waited for (``Limits.stop_grace_s``), usage is published, and the
-    report says ``stopped_by`` ``interrupted``. Set before the job begins, nothing is sent at all. It stays set.
+    The job sends nothing new, waits for answers that are already paid for (``Limits.stop_grace_s``) and publishes its
+    usage; its report has ``stopped_by`` ``interrupted``. A token that is set before the job begins lets it send nothing
+    at all. A token stays set.
     """
 
     def __init__(self) -> None:
@@ -33,11 +34,11 @@ class CancelToken:
 
     @property
     def is_set(self) -> bool:
-        """Whether the job was told to stop."""
+        """Whether the job has to stop."""
         return self._reason is not None
 
     def set(self, by: str = "its caller") -> None:
-        """Tell the job to stop; ``by`` is for the message. From any thread and signal handler: it takes no locks."""
+        """Stop the job; ``by`` is for the message. Call it in any thread or signal handler: it takes no locks."""
         if self._reason is None:
             hint = "run again to go on"
             self._reason = StoppedError(f"interrupted by {by}", stopped_by="interrupted", hint=hint)
@@ -46,7 +47,7 @@ class CancelToken:
 
     @contextmanager
     def subscribe(self, listener: Listener) -> Iterator[None]:
-        """Have the reason told to a listener, once or more often; at once where it is set already."""
+        """Call a listener with the reason, once or more often; immediately if the token is already set."""
         self._listeners.append(listener)
         try:
             if self._reason is not None:
@@ -57,14 +58,14 @@ class CancelToken:
 
 
 def run_stoppable(main: Coroutine[Any, Any, Result], stop: CancelToken) -> Result:
-    """Run an event loop in a thread of its own, and wait for its end here.
+    """Run an event loop in a separate thread, and wait here for its end.
 
-    What a signal handler raises in this thread (Ctrl-C in a notebook, a time limit of Airflow's) would be swallowed by
-    whichever task of the loop ran at that moment. Raised while this thread waits, it sets ``stop``, and is raised again
-    when the run has ended in good order; where ``stop`` is set already, at once. SIGINT and SIGTERM set it without
-    raising, the first time; where this is not the main thread they are left alone.
+    If the loop ran in this thread, the task that happens to run would swallow an exception of a signal handler (Ctrl-C
+    in a notebook, a time limit of Airflow). Here, such an exception interrupts the wait, sets ``stop``, and is raised
+    again after the run has ended in good order; if ``stop`` was already set, it is raised immediately. The first SIGINT
+    or SIGTERM sets ``stop`` without an exception; outside the main thread, signals are left alone.
 
-    Nothing that the run has begun in other threads is waited for when this raises at once: all of them are daemons.
+    An immediate exception does not wait for other threads of the run: they are all daemons.
     """
     thread = DaemonExecutor(1, "event-loop")
     with _stop_on_signals(stop) as second_signals:
@@ -83,7 +84,7 @@ def run_stoppable(main: Coroutine[Any, Any, Result], stop: CancelToken) -> Resul
 
 
 def _wait_for(future: Future[Any], second_signals: Collection[int]) -> None:
-    """Wait, and look now and then: a signal that came to another thread is handled in this one, once it runs."""
+    """Wait for the future, and wake up regularly: Python handles signals only while this thread runs."""
     while not future.done():
         if second_signals:
             raise KeyboardInterrupt
@@ -92,11 +93,11 @@ def _wait_for(future: Future[Any], second_signals: Collection[int]) -> None:
 
 @contextmanager
 def _stop_on_signals(stop: CancelToken) -> Iterator[Collection[int]]:
-    """Let the first SIGINT or SIGTERM stop in good order; gives those that come when ``stop`` is set already.
+    """Let the first SIGINT or SIGTERM stop the run in good order; yield the signals that come once ``stop`` is set.
 
-    A second SIGTERM acts as it would without us. A second SIGINT ends the run, whoever handled it before: asyncio's
-    handler would but cancel the task that waits here, and what a shell runs in the background (``&``) ignores Ctrl-C
-    from its start. It does not raise ``KeyboardInterrupt`` anywhere, for what is locked at that moment would stay so.
+    A second SIGTERM acts as it would without this package. A second SIGINT ends the run, whatever its handler was:
+    asyncio's handler would only cancel the task that waits here, and a shell starts background jobs (``&``) with Ctrl-C
+    ignored. The handler never raises ``KeyboardInterrupt`` itself: locks held at that moment would stay locked.
     """
     second_signals: list[int] = []
     if threading.current_thread() is not threading.main_thread():
@@ -114,7 +115,7 @@ def _stop_on_signals(stop: CancelToken) -> Iterator[Collection[int]]:
                 handler(number, frame)
 
     handlers: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    # None: another language's
+    # None: a handler that was not installed from Python, which cannot be restored
     previous = {number: handler for number, handler in handlers.items() if handler is not None}
     ignored = {number for number, handler in previous.items() if handler is signal.SIG_IGN}
     persistent = ignored | ({signal.SIGINT} if previous.get(signal.SIGINT) is not signal.SIG_DFL else set())

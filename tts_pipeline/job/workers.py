@@ -1,4 +1,4 @@
-"""A pool of workers over utterances: one client, one queue, an orderly stop. Knows neither files nor Airflow."""
+"""Speak the utterances of a queue with a pool of workers and one client, and stop the pool in good order."""
 
 from __future__ import annotations
 
@@ -13,56 +13,56 @@ from tts_pipeline.errors import PermanentError, ServiceError, StoppedError, Tran
 from tts_pipeline.models import Reject, Speech, Utterance
 
 SAME_ERRORS = 50
-"""As many first outcomes that are one and the same permanent error mean a wrong setting, not wrong rows."""
+"""If this many first outcomes are the same permanent error, a setting is wrong, not the rows."""
 
 
 SPARE_WORKERS = 8
-"""Rows beyond the concurrency that are worked on, at least: they go on while others are held."""
+"""The fewest workers beyond the concurrency: they go on while other rows are held."""
 
 
 def workers_for(max_concurrency: int) -> int:
-    """Return how many utterances to work on at one time, for so many requests in flight.
+    """Return the number of utterances in progress at one time, for so many requests in flight.
 
-    They are more, and bounded, because a row needs no place while it rests before a retry, while it waits for other
-    rows to show whose failure its was, and while its result is written: others send meanwhile. Without them a few
-    neighbouring rows that always fail, at a concurrency of 1 or 2, would look like an outage of the service.
+    There are more workers than requests, because a row needs no slot while it waits before a retry, while it is held
+    until other rows show the cause of its failure, and while its result is written: other rows send meanwhile. Without
+    spare workers, a few neighbouring rows that always fail would look like an outage at a concurrency of 1 or 2.
     """
     return max_concurrency + max(SPARE_WORKERS, max_concurrency // 4)
 
 
 class Synthesizer(Protocol):
-    """Says one utterance: what a batch needs of a ``SpeechClient``."""
+    """The methods of ``SpeechClient`` that a worker pool needs."""
 
     async def synthesize(self, utterance: Utterance, ledger: Ledger | None = None) -> Speech:
-        """Say one utterance, with every attempt in the ledger; see ``SpeechClient`` for what it raises."""
+        """Speak one utterance, and record every attempt in the ledger; for errors see ``SpeechClient``."""
 
     def input_exhausted(self) -> None:
-        """Take note that no utterance comes beside those that are being said."""
+        """Record that no more utterances will come beside those in progress."""
 
     def stop(self, reason: StoppedError) -> None:
-        """Send nothing any more: waiting callers get the reason, what is in flight goes on."""
+        """Send no new attempts: waiting callers get the reason, attempts in flight go on."""
 
 
 class ResultLedger(Ledger, Protocol):
-    """Where an utterance's attempts and its end are recorded."""
+    """A ledger that also records the end of utterances."""
 
     async def record_speech(self, speech: Speech) -> None:
-        """Record its speech; the worker is free again when this returns."""
+        """Record an utterance's speech; the worker is free again when this returns."""
 
     async def record_reject(self, reject: Reject) -> None:
-        """Record that it failed for good; the worker is free again when this returns."""
+        """Record that an utterance failed for good; the worker is free again when this returns."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkItem:
-    """One utterance to do, and the book it belongs to."""
+    """One utterance to speak, and the ledger for its attempts and its result."""
 
     utterance: Utterance
     ledger: ResultLedger
 
 
 class RejectGuard:
-    """Tells a wrong setting from wrong rows: a million rejects are not a result. A maximum of None is any number."""
+    """Detects too many rejects, and a wrong setting that rejects every row. ``max_rejects`` None is no limit."""
 
     def __init__(self, max_rejects: int | None = None) -> None:
         self._max_rejects = max_rejects
@@ -72,11 +72,11 @@ class RejectGuard:
         self._is_mixed = False
 
     def note_speech(self) -> None:
-        """Note an utterance that succeeded."""
+        """Count an utterance that succeeded."""
         self._is_mixed = True
 
     def note_reject(self, error: ServiceError) -> StoppedError | None:
-        """Note a reject; returns why the run should stop, if it should."""
+        """Count a reject; return the reason to stop the run, or None."""
         self._rejects += 1
         if self._max_rejects is not None and self._rejects > self._max_rejects:
             return StoppedError(
@@ -99,10 +99,10 @@ class RejectGuard:
 
 
 class WorkerPool:
-    """Says utterances with a fixed number of workers, until the queue ends (None) or something stops it.
+    """Speaks utterances with a fixed number of workers, until the queue ends (None) or the pool is stopped.
 
     The client bounds how many workers send. An orderly stop waits ``stop_grace_s`` for answers that are already paid
-    for. ``on_reuse`` is called for each speech whose audio was not bought, with the audio's origin.
+    for. ``on_reuse`` is called for each speech with reused audio, with the audio's origin.
     """
 
     def __init__(self, client: Synthesizer, *, workers: int, stop_grace_s: float, guard: RejectGuard) -> None:
@@ -117,7 +117,7 @@ class WorkerPool:
         self._stopping = asyncio.Event()
 
     def stop(self, reason: BaseException) -> None:
-        """Stop in good order: nothing new is sent, what is in flight has the grace; the first reason counts."""
+        """Stop in good order: send nothing new, and give attempts in flight the grace time; the first reason counts."""
         if self.reason is not None:
             return
         self.reason = reason
@@ -128,7 +128,7 @@ class WorkerPool:
             task.cancel()
 
     async def run(self) -> None:
-        """Work until the queue gives None, or until stopped; ``reason`` then says why. Raises nothing of the work's."""
+        """Work until the queue yields None, or until a stop, which sets ``reason``. Raises no errors of utterances."""
         tasks = [asyncio.create_task(self._run_worker()) for _ in range(self._workers)]
         stopping = asyncio.create_task(self._stopping.wait())
         workers_done = asyncio.gather(*tasks, return_exceptions=True)
@@ -154,7 +154,7 @@ class WorkerPool:
                 self.stop(error)
 
     async def _next_item(self) -> WorkItem | None:
-        """Wait for an item; None at the end of the queue, or when the pool stops."""
+        """Wait for an item; return None at the end of the queue, or if the pool stops."""
         if self.reason is not None:
             return None
         task = asyncio.current_task()
@@ -172,14 +172,14 @@ class WorkerPool:
     async def _refuse(self, item: WorkItem, error: ServiceError) -> None:
         stop_error = self._guard.note_reject(error)
         if stop_error is not None:
-            self.stop(stop_error)  # before the record is written: nothing more is to be sent meanwhile
+            self.stop(stop_error)  # before the record is written, so that nothing is sent meanwhile
         await item.ledger.record_reject(_reject(item.utterance, error))
 
     async def _keep(self, item: WorkItem, speech: Speech) -> None:
         await item.ledger.record_speech(speech)
         if speech.deduplicated_from is None:
             self._guard.note_speech()
-        else:  # bought long ago: it says nothing about the settings of now
+        else:  # reused audio says nothing about the present settings
             self.on_reuse(speech.deduplicated_from)
 
 
