@@ -42,45 +42,49 @@ from tts_pipeline.storage.store import Store
 
 
 def prepare(job: Job, *, may_grow: bool = True, sends: bool = True) -> PreparedJob:
-    """Check a job whole, before anything is sent or written.
+    """Check a whole job before anything is sent or written.
 
-    Whoever runs or publishes a plan of another process keeps to it: ``may_grow`` is then False. ``sends`` needs a key.
+    A run or publication of another process's plan keeps to the plan: ``may_grow`` is then False. ``sends`` needs a key.
 
     Raises:
-        ConfigurationError: Something is wrong; names it and the way out. Also where ``may_grow`` is False and nobody
-            planned the rebuild that the source calls for: what is there is not given up for it.
+        ConfigurationError: A setting is wrong; the error names it and the way out. Also if ``may_grow`` is False and
+            the source needs a rebuild that was not planned: the present dataset is not given up for it.
     """
     card = _check_settings(job, sends=sends)
     source = open_job_source(job)
-    mapper = _make_mapper(job, card, source)
-    target = _describe(job, mapper, source)
+    growth = (Growth.ANYWHERE if job.options.append else Growth.AT_THE_END) if may_grow else Growth.NONE
+    draft = _draft(job, source, _make_mapper(job, card, source), growth)
+    existing = check_descriptor(draft.store, draft.descriptor, growth)
+    if existing is None:
+        _check_new_dataset(job, draft.mapper.roles, None if may_grow else draft.rebuild)
+    refuse_changed_prices(existing.prices if existing else (), draft.descriptor.prices)
+    descriptor = existing or draft.descriptor
+    source = source.with_files([file["path"] for file in descriptor.source])
+    rows = select_rows(job.selection, source.rows)
+    prepared = replace(draft, source=source, row_indices=rows, descriptor=descriptor)
+    if is_stored(prepared.store, descriptor):
+        return prepared
+    return replace(prepared, repeated_hashes=_scan(prepared))  # a descriptor is written only after a good scan
+
+
+def _draft(job: Job, source: Source, mapper: UtteranceMapper, growth: Growth) -> PreparedJob:
+    """Return the job as prepared for a new dataset or a rebuild, before an existing descriptor is looked at."""
+    rows = select_rows(job.selection, source.rows)
+    target = _describe(job, mapper, source, len(rows))
     work_dir = work_dir_of(job)
     store = open_store(job.destination, work_dir / "staging")
     leases = make_leases(job, store, work_dir)
     _refuse_half_swapped(store)
-    growth = (Growth.ANYWHERE if job.options.append else Growth.AT_THE_END) if may_grow else Growth.NONE
     rebuild = find_rebuild(store, work_dir, target, growth) if job.options.rebuild else None
     caches = _find_caches(job, work_dir, rebuild)
     if rebuild is not None:
         store, work_dir = rebuild.store, rebuild.work_dir_of(rebuild.number)
         target = replace(target, generation=rebuild.number)
-    existing = check_descriptor(store, target, growth)
-    if existing is None:
-        _check_new_dataset(job, mapper.roles, None if may_grow else rebuild)
-    refuse_changed_prices(existing.prices if existing else (), target.prices)
-    descriptor = existing or target
-    source = source.with_files([file["path"] for file in descriptor.source])
-    rows = select_rows(job.selection, source.rows)
-    prepared = PreparedJob(
-        job, source, rows, mapper, store, descriptor, work_dir, leases, cache_locations=caches, rebuild=rebuild
-    )
-    if is_stored(store, descriptor):
-        return prepared
-    return replace(prepared, repeated_hashes=_scan(prepared))  # a descriptor is written only after a good scan
+    return PreparedJob(job, source, rows, mapper, store, target, work_dir, leases, caches, rebuild=rebuild)
 
 
 def _check_settings(job: Job, *, sends: bool) -> Card:
-    """Check everything that needs neither the source nor the destination; return the model's card."""
+    """Check all settings that need neither the source nor the destination; return the model's card."""
     check_run_options(job.options)
     card = job.card()
     if sends:
@@ -91,9 +95,8 @@ def _check_settings(job: Job, *, sends: bool) -> Card:
     return card
 
 
-def _describe(job: Job, mapper: UtteranceMapper, source: Source) -> Descriptor:
-    """Return the descriptor that a new dataset would get, with the whole source as one extent."""
-    rows = len(select_rows(job.selection, source.rows))
+def _describe(job: Job, mapper: UtteranceMapper, source: Source, rows: int) -> Descriptor:
+    """Return the descriptor of a new dataset, with the whole source as one extent."""
     return Descriptor(
         rows=rows,
         part_rows=job.options.part_rows or part_rows_for(rows),
@@ -104,7 +107,7 @@ def _describe(job: Job, mapper: UtteranceMapper, source: Source) -> Descriptor:
 
 
 def _find_caches(job: Job, work_dir: Path, rebuild: Rebuild | None) -> tuple[CacheLocation | OldGeneration, ...]:
-    """Look at the places of ``reuse``; the other generations of a rebuilt dataset come first."""
+    """Find the caches of ``reuse``; the other generations of a rebuilt dataset come first."""
     reuse = job.options.reuse
     locations = [reuse] if isinstance(reuse, str | os.PathLike) else reuse
     named = [find_cache(location, work_dir / "staging") for location in locations]
@@ -114,18 +117,18 @@ def _find_caches(job: Job, work_dir: Path, rebuild: Rebuild | None) -> tuple[Cac
 def _check_new_dataset(job: Job, roles: ColumnRoles, unplanned: Rebuild | None) -> None:
     if unplanned is not None:
         raise ConfigurationError(
-            f"no rebuild of {unplanned.home.root} is planned for the source {os.fspath(job.source)!r} as it is now",
+            f"no rebuild of {unplanned.home.root} is planned for the present source {os.fspath(job.source)!r}",
             hint="restore the source, or plan the job again: the rebuild reuses the audio that was bought",
         )
     roles.refuse_case_collisions()
 
 
 def open_job_source(job: Job) -> Source:
-    """Open the source; one that is not there has no rows, where that is allowed, and the columns that are asked for.
+    """Open the source; with ``missing_is_empty``, a missing source has no rows and all requested columns.
 
     Raises:
-        MissingSourceError: It is not there, and that is not allowed.
-        ConfigurationError: It cannot be read.
+        MissingSourceError: The source is missing, without ``missing_is_empty``.
+        ConfigurationError: The source cannot be read.
     """
     work_dir = job.options.work_dir
     try:
@@ -158,23 +161,23 @@ def _column_roles(job: Job, source: Source) -> ColumnRoles:
         if not source.hive:
             raise
         folders = ", ".join(repr(name) for name in source.hive)
-        hint = f"{error.hint}. The names of folders make the columns {folders}; with `hive=False` they do not"
+        hint = f"{error.hint}. Folder names make the columns {folders}; `hive=False` turns this off"
         raise ConfigurationError(error.message, hint=hint) from None
 
 
 def _refuse_half_swapped(store: Store) -> None:
     if store.exists(SWAP_FILE):
         raise ConfigurationError(
-            f"the dataset at {store.root} is being replaced by a new generation", hint="run the job to finish that"
+            f"the dataset at {store.root} is being replaced by a new generation", hint="run the job to finish this"
         )
 
 
 def create_or_extend_dataset(prepared: PreparedJob) -> PreparedJob:
-    """Write the descriptor of a dataset that is new or has grown, and return what is then at the destination.
+    """Write the descriptor of a new or grown dataset; return the job with the descriptor at the destination.
 
     Raises:
         ConfigurationError: Another process was first, with another job; or a new reuse store cannot be made.
-        StorageError: It or the work folder cannot be written, or another process grows the dataset right now.
+        StorageError: The descriptor or the work folder cannot be written, or another process extends the dataset.
     """
     target = prepared.descriptor
     folder = work_dir_of(prepared.job)
@@ -198,10 +201,10 @@ def create_or_extend_dataset(prepared: PreparedJob) -> PreparedJob:
 
 
 def find_repeated_hashes(prepared: PreparedJob) -> Hashes:
-    """Return the hashes of the requests that stand more than once; looks through the source unless they are known.
+    """Return the hashes of requests that occur more than once; scan the source unless they are known. Blocking.
 
     Raises:
-        StorageError: The disk failed, or the source cannot be read. Blocking.
+        StorageError: The disk failed, or the source cannot be read.
     """
     if prepared.repeated_hashes is not None:
         return prepared.repeated_hashes
@@ -219,7 +222,7 @@ def _scan(prepared: PreparedJob) -> Hashes:
 
 
 def select_rows(selection: Selection, rows: int) -> Sequence[int]:
-    """Return the rows of a source that a selection takes, in ascending order."""
+    """Return the indices of the selected rows of a source, in ascending order."""
     if selection.sample is not None:
         if selection.sample < 1:
             raise ConfigurationError(f"`sample` is {selection.sample}", hint="give at least 1")
