@@ -1,4 +1,4 @@
-"""Report the cost of datasets: their usage tables as one frame, grouped by any column."""
+"""Read datasets as lazy frames, and report their cost from their usage tables."""
 
 from tts_pipeline.report.dataset import Dataset, open_dataset
 from tts_pipeline.report.usage import OpenPart, open_parts, usage, usage_report

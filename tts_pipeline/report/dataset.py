@@ -1,4 +1,4 @@
-"""A dataset's tables as lazy Polars frames."""
+"""Read a dataset's tables as lazy Polars frames."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ class Dataset:
 
     @property
     def descriptor(self) -> Descriptor:
-        """What the dataset is made of: its job, its source, its number of rows and parts, its prices."""
+        """The description of the dataset: its job, its source, its number of rows and parts, its prices."""
         return self._reader.descriptor
 
     @property
     def parts(self) -> list[int]:
-        """The numbers of the finished parts, in ascending order; ``descriptor.parts`` is how many there are in all."""
+        """The numbers of the finished parts, in ascending order; ``descriptor.parts`` is the number of all parts."""
         return self._reader.parts
 
     @property
     def totals(self) -> Totals:
-        """What the dataset holds and what it cost, as a run prints it; read anew each time."""
+        """The content and the cost of the dataset, as a run prints them; read anew each time."""
         return self._reader.totals()
 
     def speech(self) -> pl.LazyFrame:
@@ -50,7 +50,7 @@ class Dataset:
             is read only where the column ``audio`` is selected.
 
         Raises:
-            ConfigurationError: A new generation takes the dataset's place right now. Never retried.
+            ConfigurationError: A new generation is replacing the dataset right now. Never retried.
             StorageError: The dataset cannot be read. Never retried.
         """
         return scan_table(self._reader, "speech", self._reader.committed_files("speech"))
@@ -60,7 +60,7 @@ class Dataset:
 
         Returns:
             One row per utterance that failed for good, in the order of the source. The columns of
-            ``schemas/rejects.json``; the last one, ``input``, is the whole input row, and missing without rejects.
+            ``schemas/rejects.json``; the last column, ``input``, is the whole input row, and missing without rejects.
 
         Raises:
             ConfigurationError: As for ``speech``.
@@ -69,24 +69,25 @@ class Dataset:
         return scan_table(self._reader, "rejects", self._reader.committed_files("rejects"))
 
     def usage(self) -> pl.LazyFrame:
-        """Return what every request consumed, also requests of parts that are not finished and of earlier generations.
+        """Return the usage of every request, including unfinished parts and earlier generations.
 
         Returns:
             One row per request that was sent, by file name. The columns of ``schemas/usage.json``, then ``is_open``:
-            whether the row stands for a part whose process runs or was killed, and not for a request. Such a row has
-            the outcome ``unknown``, and all that the part may have spent as its upper bounds.
+            whether the row is not a request but a part whose process runs or was killed. Such a row has the outcome
+            ``unknown``, and its upper bounds cover all that the part may have spent.
 
         Raises:
             StorageError: The dataset cannot be read, or a claim is damaged. Never retried.
         """
-        claims = [claim for _, claim in self._reader.open_claims()]  # first: what is published meanwhile counts twice
+        # Claims first: usage that is published meanwhile then counts twice, not never.
+        claims = [claim for _, claim in self._reader.open_claims()]
         return usage_frame(self._reader, claims)
 
 
 def open_dataset(path: DatasetLike) -> Dataset:
     """Open a dataset to read its tables as lazy Polars frames. Blocking.
 
-    For example, the hours of each voice::
+    For example, the hours of speech of each voice::
 
         import polars as pl
         import tts_pipeline as tts
@@ -94,14 +95,14 @@ def open_dataset(path: DatasetLike) -> Dataset:
         speech = tts.open_dataset("dataset").speech()
         print(speech.group_by("voice").agg(pl.col("duration_ms").sum() / 3_600_000).collect())
 
-    A frame shows the files that are there when it is made; Polars reads them when it collects the frame, and raises
-    errors of its own then. Usage at a URL is fetched when the frame is made.
+    A frame covers the files that exist when it is made; Polars reads them when it collects the frame, and then raises
+    its own errors. Usage at a URL is fetched when the frame is made.
 
     Args:
         path: A folder or an fsspec URL that a job made; an ``FsspecPath`` carries credentials.
 
     Raises:
-        ConfigurationError: There is no dataset. Never retried.
+        ConfigurationError: The path holds no dataset. Never retried.
         StorageError: The dataset cannot be read. Never retried.
     """
     return Dataset(DatasetReader.open(path))
@@ -124,7 +125,7 @@ def scan_table(
     with storage_errors(f"reading {paths[-1]}", Exception):
         schema = pl.Schema({**own_schema, **pl.scan_parquet(paths[-1], glob=False).collect_schema()})
     frame = _scan_files(paths, schema, file_column)
-    # Parquet's own scan tells paths.
+    # Polars gives whole paths.
     return (
         frame
         if file_column is None
@@ -135,7 +136,7 @@ def scan_table(
 def _scan_remote(
     dataset: DatasetReader, names: Sequence[str], schema: pl.Schema, file_column: str | None
 ) -> pl.LazyFrame:
-    """Return files that Polars cannot open by itself as a frame that reads only the columns that are selected."""
+    """Return files that Polars cannot open as a frame that reads only the selected columns."""
     full_schema = pl.Schema(schema if file_column is None else {**schema, file_column: pl.String()})
 
     def read(
@@ -160,7 +161,7 @@ def _scan_remote(
 def _read_tables(
     dataset: DatasetReader, names: Sequence[str], columns: Sequence[str]
 ) -> Iterator[tuple[str, pa.Table]]:
-    """Yield pieces of files: whole files, many at a time, or row groups one by one where these may be large."""
+    """Yield the files' tables: whole files, many at a time, or row groups one by one if they may be large."""
     if names[0].startswith("rejects/") or _SMALL_SPEECH_COLUMNS.issuperset(columns):
         yield from zip(names, dataset.read_files(names, columns), strict=True)
         return
@@ -170,18 +171,18 @@ def _read_tables(
 
 
 def usage_frame(dataset: DatasetReader, claims: Sequence[Claim]) -> pl.LazyFrame:
-    """Return the columns of ``scan_usage``, with one row for each claim, and ``is_open``, true for these. Blocking."""
+    """Return the rows of ``scan_usage``, and a row for each claim, for which ``is_open`` is true. Blocking."""
     published, claimed = scan_usage(dataset).with_columns(is_open=False), claims_frame(claims).lazy()
     return pl.concat([published, claimed.with_columns(is_open=True)], how="diagonal_relaxed")
 
 
 def claims_frame(claims: Sequence[Claim]) -> pl.DataFrame:
-    """Return a usage row for each claim, which stands for all that may have been spent on it."""
+    """Return a usage row for each claim, whose upper bounds are all that the claim may have spent."""
     return pl.DataFrame(to_table([claim_usage(claim) for claim in claims], usage_schema()))
 
 
 def scan_usage(dataset: DatasetReader) -> pl.LazyFrame:
-    """Return the whole published bill of a dataset, one row per request. Blocking where it is not on a local disk."""
+    """Return the whole published bill of a dataset, one row per request. Blocking unless it is on a local disk."""
     names, store = dataset.bill_files(), dataset.store
     if not names:
         return claims_frame([]).lazy()
@@ -194,12 +195,12 @@ def scan_usage(dataset: DatasetReader) -> pl.LazyFrame:
 
 
 def scan_usage_files(files: list[Path] | list[bytes], file_column: str | None = None) -> pl.LazyFrame:
-    """Return usage files of this version and of earlier ones, which lack columns, as one frame."""
+    """Return usage files as one frame; files of earlier versions lack columns, which are null."""
     return _scan_files(files, _polars_schema(usage_schema()), file_column)
 
 
 def _scan_files(files: list[Path] | list[bytes], schema: pl.Schema, file_column: str | None) -> pl.LazyFrame:
-    """Return files as one frame; a column that one lacks is null."""
+    """Return files as one frame; a column that a file lacks is null."""
     return pl.scan_parquet(
         files,
         glob=False,  # a folder may be named "a[1]"

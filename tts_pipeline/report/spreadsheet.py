@@ -1,4 +1,4 @@
-"""Bills as CSV for a spreadsheet, with no cell taken for a formula."""
+"""Write bills as CSV for spreadsheets, so that no cell is taken for a formula."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import polars as pl
 
 from tts_pipeline.errors import printable
 
-# https://owasp.org/www-community/attacks/CSV_Injection (read 2026-11), with the full-width forms that some take too.
+# https://owasp.org/www-community/attacks/CSV_Injection (read 2026-11), and the full-width forms that some take.
 _FORMULA = re.compile(r"[\s\"']*[=+\-@＝＋－＠|%]")
 _NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?([eE][+-]?\d+)?")
 
@@ -18,8 +18,8 @@ _NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?([eE][+-]?\d+)?")
 def to_csv(report: pl.DataFrame) -> str:
     """Return a report as CSV.
 
-    A text that a spreadsheet would take for a formula has an apostrophe before it, which shows it as text; characters
-    that cannot be printed are replaced. Numbers and dates are as they are. Parquet and JSON have the exact texts.
+    A text that a spreadsheet would take for a formula gets an apostrophe before it, which makes it text. Unprintable
+    characters are replaced. Numbers and dates do not change. Parquet and JSON have the exact texts.
     """
     text_columns = [name for name, kind in report.schema.items() if kind == pl.String]
     safe = (
@@ -33,7 +33,7 @@ def to_csv(report: pl.DataFrame) -> str:
 
 
 def escape_formula(text: str) -> str:
-    """Return a text as a cell that is printed and shown, and never calculated."""
+    """Return a text as a printable cell that is never calculated."""
     cell = printable(text)
     is_formula = _FORMULA.match(cell) is not None and not _NUMBER.fullmatch(cell)
     return f"'{cell}" if is_formula else cell

@@ -1,4 +1,4 @@
-"""Usage tables of datasets as one lazy frame, and the bill that they add up to."""
+"""Read the usage tables of datasets as one lazy frame, and add them up to a bill."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tts_pipeline.storage.local_store import LocalStore
 from tts_pipeline.storage.store import Store, storage_errors
 
 TAG_PREFIX = "tag:"
-"""What the name of a tag begins with among the columns of a report."""
+"""The prefix of a tag's name among the columns of a report."""
 
 _KEY_COLUMNS = (
     "model",
@@ -37,7 +37,7 @@ _KEY_EXPRESSIONS = {
 }
 
 
-# Tags are a list of entries in Polars 1, and a map in Polars 2, which casts it to the same list.
+# Tags are a list of entries in Polars 1, and a map in Polars 2, which casts to the same list.
 _ENTRIES = pl.col("tags").cast(pl.List(pl.Struct({"key": pl.String, "value": pl.String})))
 
 
@@ -51,18 +51,18 @@ def usage(datasets: Sequence[DatasetLike]) -> pl.LazyFrame:
 
         usage(["dataset"]).filter(pl.col("outcome") == "failed").group_by("error_code").len().collect()
 
-    What rebuilds spent is among it, also one that goes on; requests of parts whose process runs or was killed are not
-    published yet, see ``open_parts``. Files of a local dataset are read when the frame is collected, those of a URL are
-    fetched now.
+    The rows include the usage of rebuilds, also of an unfinished one. Requests of parts whose process runs or was
+    killed are not published yet, see ``open_parts``. Files of a local dataset are read when the frame is collected,
+    files at a URL are fetched now.
 
     Args:
-        datasets: Folders or fsspec URLs; one that is given twice counts once, also by another path.
+        datasets: Folders or fsspec URLs; a dataset that is given twice, even by another path, counts once.
 
     Returns:
         The columns of ``schemas/usage.json``, then ``dataset``: its absolute path, or its URL. Rows by file name.
 
     Raises:
-        ConfigurationError: Nothing is given, or there is no dataset. Never retried.
+        ConfigurationError: No dataset is given, or a path holds no dataset. Never retried.
         StorageError: A dataset cannot be read. Never retried.
     """
     return pl.concat(
@@ -74,7 +74,7 @@ def usage(datasets: Sequence[DatasetLike]) -> pl.LazyFrame:
 class OpenPart:
     """A part that was open when a report was made: its process runs, or was killed and its job not run again.
 
-    The claim says what may have been spent on it at most, by whom, and where its journal is.
+    The claim names the most that may have been spent on the part, the process, and the place of its journal.
     """
 
     dataset: str
@@ -83,7 +83,7 @@ class OpenPart:
 
 
 def open_parts(datasets: Sequence[DatasetLike]) -> list[OpenPart]:
-    """Return what is open of datasets: what it spent is in no usage table yet. Blocking.
+    """Return the open parts of datasets, whose spending is in no usage table yet. Blocking.
 
     Raises:
         ConfigurationError: As for ``usage``.
@@ -97,10 +97,10 @@ def open_parts(datasets: Sequence[DatasetLike]) -> list[OpenPart]:
 
 
 def usage_with_open_parts(datasets: Sequence[DatasetLike], parts: Sequence[OpenPart]) -> pl.LazyFrame:
-    """Return the rows of ``usage``, and one ``unknown`` row for all that each open part may have spent.
+    """Return the rows of ``usage``, and for each open part one ``unknown`` row with all that it may have spent.
 
-    The column ``is_open`` marks these rows. ``open_parts`` was called before: what is published meanwhile counts
-    twice, and not never.
+    The column ``is_open`` marks these rows. Call ``open_parts`` before: usage that is published meanwhile then counts
+    twice, not never.
     """
     frames = []
     for dataset in _open_datasets(datasets):
@@ -116,30 +116,29 @@ def usage_report(datasets: Sequence[DatasetLike], by: Sequence[str] = ()) -> pl.
 
     Args:
         datasets: As for ``usage``.
-        by: What to tell apart: ``day`` and ``hour`` (of sending, UTC), ``model``, ``voice``, ``service``, ``account``,
-            ``dataset``, ``outcome``, ``error_code``, ``price_basis``, ``invocation_id``, or ``tag:KEY``.
+        by: The columns to group by: ``day`` and ``hour`` (of sending, UTC), ``model``, ``voice``, ``service``,
+            ``account``, ``dataset``, ``outcome``, ``error_code``, ``price_basis``, ``invocation_id``, or ``tag:KEY``.
 
     Returns:
-        A row per combination and currency, sorted by both. Columns: those of ``by``, then ``requests``, and of these
+        A row per group and currency, sorted by both. Columns: those of ``by``, then ``requests``, and of these
         ``succeeded``, ``discarded``, ``failed`` and ``unknown``; ``retries`` (requests that were not the first of their
         segment); ``characters_billed`` (confirmed), ``characters_upper_bound``; ``cost`` (confirmed) and
-        ``cost_upper_bound``, null where no request of the row has a known cost; ``requests_without_cost``;
-        ``open_parts``, whose process runs or was killed: no requests of theirs are published, and they count among the
-        upper bounds with all that they may have spent; ``implausible``: requests whose report of usage cannot be true,
-        and ``cost_in_question``, their part of ``cost_upper_bound``, null where there are none; ``currency``, null
-        without a price.
+        ``cost_upper_bound``, null if no request of the row has a known cost; ``requests_without_cost``; ``open_parts``,
+        whose process runs or was killed: their requests are not published yet, and the upper bounds include all that
+        they may have spent; ``implausible``: requests whose reported usage cannot be true, and ``cost_in_question``,
+        their part of ``cost_upper_bound``, null without such requests; ``currency``, null without a price.
 
     Raises:
-        ConfigurationError: As for ``usage``, or a name in ``by`` is not known. Never retried.
+        ConfigurationError: As for ``usage``, or a name in ``by`` is unknown. Never retried.
         StorageError: As for ``usage``.
     """
     report = sum_usage(usage_with_open_parts(datasets, open_parts(datasets)), key_expressions(by))
-    with storage_errors("reading usage tables", Exception):  # what Polars raises is of many kinds
+    with storage_errors("reading usage tables", Exception):  # Polars raises many kinds of errors
         return report.collect()
 
 
 def key_expressions(by: Sequence[str]) -> dict[str, pl.Expr]:
-    """Return what each name that ``usage_report`` takes stands for."""
+    """Return the expression of each name in ``by`` of ``usage_report``."""
     return {name: _key_expression(name) for name in by}
 
 
@@ -174,7 +173,7 @@ def _count(condition: pl.Expr) -> pl.Expr:
 
 def _money(name: str, among: pl.Expr | None = None) -> pl.Expr:
     amounts = pl.col(name) if among is None else pl.col(name).filter(among)
-    # The sum of nothing but nulls would be 0, and what is not known is not 0.
+    # Polars sums nulls to 0, but an unknown cost is not 0.
     return pl.when(amounts.is_not_null().any()).then(amounts.sum()).alias(name)
 
 
@@ -183,22 +182,22 @@ def _key_expression(name: str) -> pl.Expr:
         return tag(name.removeprefix(TAG_PREFIX))
     if name not in _KEY_EXPRESSIONS:
         hint = f"{did_you_mean(name, _KEY_EXPRESSIONS)}Known: {', '.join(_KEY_EXPRESSIONS)}, {TAG_PREFIX}KEY"
-        raise ConfigurationError(f"usage cannot be told apart by {name!r}", hint=hint)
+        raise ConfigurationError(f"usage cannot be grouped by {name!r}", hint=hint)
     return _KEY_EXPRESSIONS[name]
 
 
 def tag(key: str) -> pl.Expr:
-    """Return the value of one tag, row by row; null where a row does not have it."""
+    """Return the value of a tag for each row; null if a row lacks the tag."""
     return _ENTRIES.list.filter(pl.element().struct.field("key") == key).list.first().struct.field("value")
 
 
 def tag_keys() -> pl.Expr:
-    """Return the keys of all rows one after another; it is as long as there are tags."""
+    """Return the tag keys of all rows as one column, with one entry per tag of a row."""
     return _ENTRIES.explode(empty_as_null=False, keep_nulls=False).struct.field("key")
 
 
 def _open_datasets(datasets: Sequence[DatasetLike]) -> list[DatasetReader]:
-    """Open datasets, each once."""
+    """Open each dataset once."""
     readers: dict[str, DatasetReader] = {}
     for dataset in map(DatasetReader.open, datasets):
         readers.setdefault(_canonical_path(dataset.store), dataset)
@@ -208,5 +207,5 @@ def _open_datasets(datasets: Sequence[DatasetLike]) -> list[DatasetReader]:
 
 
 def _canonical_path(store: Store) -> str:
-    """Return what two names of one dataset have in common."""
+    """Return the same path for all names of one dataset."""
     return os.path.realpath(store.folder) if isinstance(store, LocalStore) else store.root

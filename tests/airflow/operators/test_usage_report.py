@@ -89,7 +89,7 @@ def test_no_dataset_is_no_report(tmp_path: Path) -> None:
     [
         ("one.csv", {"datasets": ["/no/such/dataset"]}, "no dataset at"),
         ("one.xlsx", {}, "parquet or .csv"),
-        ("one.csv", {"by": ["weekday"]}, "cannot be told apart"),
+        ("one.csv", {"by": ["weekday"]}, "cannot be grouped"),
     ],
 )
 def test_what_is_wrong_is_told(
