@@ -68,7 +68,7 @@ def prepare(job: Job, *, may_grow: bool = True, sends: bool = True) -> PreparedJ
 
 
 def _draft(job: Job, source: Source, mapper: UtteranceMapper, growth: Growth) -> PreparedJob:
-    """Return the job as prepared for a new dataset or a rebuild, before an existing descriptor is looked at."""
+    """Return the job as prepared for a new dataset or a new generation, without regard to an existing descriptor."""
     rows = select_rows(job.selection, source.rows)
     target = _describe(job, mapper, source, len(rows))
     work_dir = work_dir_of(job)
@@ -130,18 +130,13 @@ def open_job_source(job: Job) -> Source:
         MissingSourceError: The source is missing, without ``missing_is_empty``.
         ConfigurationError: The source cannot be read.
     """
-    work_dir = job.options.work_dir
+    columns = job.columns
+    work_dir = None if job.options.work_dir is None else local_path(job.options.work_dir)
     try:
-        return open_source(
-            job.source,
-            hive=job.columns.hive,
-            work_dir=None if work_dir is None else local_path(work_dir),
-            drop=job.columns.drop,
-        )
+        return open_source(job.source, hive=columns.hive, work_dir=work_dir, drop=columns.drop)
     except MissingSourceError:
         if not job.options.missing_is_empty:
             raise
-    columns = job.columns
     ids = [] if columns.generate_ids else [columns.utterance_id]
     names = [*ids, columns.text, *columns.parameters.values(), *columns.rename, *job.options.tag_columns.values()]
     return Source([], pa.schema([(name, pa.string()) for name in dict.fromkeys(names)]))
