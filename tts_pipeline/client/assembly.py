@@ -51,7 +51,7 @@ async def assemble(
 
 
 async def _join(audios: Sequence[Audio], settings: AudioSettings) -> tuple[Audio, tuple[int, ...]]:
-    """Join and convert the audio; use a thread if there is anything to do."""
+    """Join and convert the audio in a thread; return a single audio in the target format as it is."""
     first = audios[0]
     if len(audios) == 1 and target_format(first, settings) == (first.format, first.sample_rate_hz):
         return first, (0,)

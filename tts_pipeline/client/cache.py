@@ -39,7 +39,7 @@ class CacheLookup:
         self._quality = quality
 
     async def get(self, request_key: str, segment: Segment) -> Answer | None:
-        """Return the cached answer for a segment; None if there is none, or its audio is not good enough."""
+        """Return the cached answer for a segment; None without an answer, or if its audio is not good enough."""
         entry = await self._cache.get(request_key, self._utterance.take)
         if entry is None or not is_worth_keeping(self._quality, entry.answer, None):
             return None

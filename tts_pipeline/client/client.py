@@ -193,11 +193,11 @@ class SpeechClient:
     def stop(self, reason: StoppedError) -> None:
         """Send no new attempt from now on.
 
-        Callers that wait get the reason; attempts in flight go on, and whoever owns them cancels them when the grace
-        is over. The first reason stays.
+        Waiting callers get the reason; attempts in flight go on, and their owner cancels them after the grace time. The
+        first reason stays.
         """
         self._limiter.stop(reason)
-        self._batcher.release_all()  # what has come is settled before the grace is over
+        self._batcher.release_all()  # answers that have come are settled within the grace time
 
     def _warn_once(self, warning: str | None) -> None:
         if warning is not None and warning not in self._warnings:
