@@ -1,4 +1,4 @@
-"""How many may be in flight, against a service that takes so many and no more."""
+"""The limit of attempts in flight adapts to a service of fixed capacity."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class LimitedService:
 
 
 def test_without_a_429_it_is_all_that_is_allowed() -> None:
-    """From the first request on, and never less."""
+    """The limit is the maximum from the first request on."""
     assert set(LimitedService(AdaptiveConcurrency(64), 64).rounds(100)) == {64}
 
 
 def test_it_settles_at_what_the_service_takes() -> None:
-    """It comes down within a few pauses, stays there, and seldom asks for more."""
+    """The limit falls within a few pauses, stays there, and seldom tries more."""
     service = LimitedService(AdaptiveConcurrency(64), 8)
     assert service.rounds(5)[-1] <= 9
     service.refused = 0
@@ -56,7 +56,7 @@ def test_it_settles_at_what_the_service_takes() -> None:
 
 
 def test_one_pause_halves_it_at_most() -> None:
-    """However many of a burst are refused: the pause may be all that the service wanted."""
+    """However many attempts of a burst are refused: the pause may have been enough for the service."""
     concurrency = AdaptiveConcurrency(64)
     for number in range(64):
         concurrency.on_throttle(is_new=number == 0)
@@ -64,7 +64,7 @@ def test_one_pause_halves_it_at_most() -> None:
 
 
 def test_one_refused_is_one_too_many() -> None:
-    """Where nearly all were taken it goes down by what was not."""
+    """If nearly all attempts were taken, the limit falls by the number of refused ones."""
     concurrency = AdaptiveConcurrency(64)
     for number in range(3):
         concurrency.on_throttle(is_new=number == 0)
@@ -81,7 +81,7 @@ def test_it_never_goes_below_one() -> None:
 
 @pytest.mark.parametrize("most", [16, 64])
 def test_it_finds_its_way_back(most: int) -> None:
-    """A bad moment of the service is not remembered for ever, and the most that is allowed is never passed."""
+    """The limit recovers after a bad moment of the service, up to the maximum and no further."""
     service = LimitedService(AdaptiveConcurrency(64), 8)
     service.rounds(300)
     service.capacity = most
@@ -91,7 +91,7 @@ def test_it_finds_its_way_back(most: int) -> None:
 
 
 def test_a_service_that_refuses_now_and_then_is_still_used() -> None:
-    """One request in a hundred, whatever is asked: that says nothing of how many it takes."""
+    """One refusal in a hundred at any concurrency says nothing about the capacity."""
     service = LimitedService(AdaptiveConcurrency(64), 64, refused_ratio=0.01)
     limits = service.rounds(1_000)
     assert sum(limits) / len(limits) > 24

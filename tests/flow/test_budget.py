@@ -1,4 +1,4 @@
-"""What may still be spent: reserved, settled, given back, and never more than the cap."""
+"""The budget reserves, settles and frees, and never exceeds the cap."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def settlement_of(name: str, at_most: int, billed: int = 0) -> Settlement:
 
 @pytest.mark.parametrize("cap", [CHARACTERS, MONEY])
 def test_what_fits_exactly_fits(cap: BudgetCap) -> None:
-    """To the last character and the last fraction of money; one more does not."""
+    """To the last character and the last fraction of money; one more does not fit."""
     budget = Budget(cap)
     assert budget.reserve(make_attempt("a", 60))
     assert not budget.reserve(make_attempt("b", 41))
@@ -49,7 +49,7 @@ def test_what_fits_exactly_fits(cap: BudgetCap) -> None:
 
 
 def test_without_a_cap_everything_fits() -> None:
-    """And is counted all the same, so that nothing else needs to know whether there is a cap."""
+    """Attempts count all the same, so that no caller needs to know whether a cap exists."""
     budget = Budget()
     assert budget.reserve(make_attempt("a", 10**12, priced=False))
     budget.settle(settlement_of("a", 10**12))
@@ -57,7 +57,7 @@ def test_without_a_cap_everything_fits() -> None:
 
 @pytest.mark.parametrize("cap", [CHARACTERS, MONEY])
 def test_what_is_not_spent_is_free_again(cap: BudgetCap) -> None:
-    """An attempt that was surely not billed, or for less than reserved, or never written down."""
+    """After an attempt that was surely not billed, cost less than reserved, or was never recorded."""
     budget = Budget(cap)
     budget.reserve(make_attempt("a", 100))
     budget.settle(settlement_of("a", 0))
@@ -71,7 +71,7 @@ def test_what_is_not_spent_is_free_again(cap: BudgetCap) -> None:
 
 @pytest.mark.parametrize("cap", [CHARACTERS, MONEY])
 def test_what_is_unknown_stays_reserved(cap: BudgetCap) -> None:
-    """Cancelled or lost, it may have been billed; settled before, there is nothing to abandon."""
+    """A cancelled or lost attempt may have been billed; a settled attempt cannot be abandoned."""
     budget = Budget(cap)
     unknown, known = make_attempt("a", 60), make_attempt("b", 40)
     budget.reserve(unknown)
@@ -84,7 +84,7 @@ def test_what_is_unknown_stays_reserved(cap: BudgetCap) -> None:
 
 
 def test_more_than_was_reserved_is_counted_in_full() -> None:
-    """A service may count unlike us; what it billed is spent, and the next does not fit."""
+    """A service may count differently; its bill is spent, and the next attempt does not fit."""
     budget = Budget(CHARACTERS)
     budget.reserve(make_attempt("a", 50))
     budget.settle(settlement_of("a", 99, 99))
@@ -93,7 +93,7 @@ def test_more_than_was_reserved_is_counted_in_full() -> None:
 
 
 def test_a_refusal_waits_for_what_others_may_give_back() -> None:
-    """As long as a reservation is open nobody knows; then the message has every figure, and the way on."""
+    """No refusal while a reservation is open; then the message has every figure and the way on."""
     budget = Budget(MONEY)
     first, next_one = make_attempt("a", 90), make_attempt("b", 20)
     budget.reserve(first)
@@ -109,7 +109,7 @@ def test_a_refusal_waits_for_what_others_may_give_back() -> None:
 
 
 def test_a_refusal_names_the_cap_that_is_reached() -> None:
-    """With two caps, the one that the attempt does not fit."""
+    """With two caps, the refusal names the cap that the attempt exceeds."""
     budget = Budget(BudgetCap(Decimal(5), "CNY", max_characters=100))
     refusal = budget.refusal(make_attempt("a", 101))
     assert refusal is not None
@@ -118,7 +118,7 @@ def test_a_refusal_names_the_cap_that_is_reached() -> None:
 
 
 def test_a_cost_that_is_not_known_does_not_fit_a_cap_on_cost() -> None:
-    """When the last price has ended in the middle of a run, nothing more can be promised."""
+    """If the last price ends during a run, the cap can no longer be kept."""
     budget = Budget(MONEY)
     unpriced = make_attempt("a", 1, priced=False)
     assert not budget.reserve(unpriced)
@@ -129,7 +129,7 @@ def test_a_cost_that_is_not_known_does_not_fit_a_cap_on_cost() -> None:
 
 
 def test_what_was_spent_before_counts() -> None:
-    """The cap is the job's, not a run's."""
+    """The cap belongs to the job, not to a run."""
     assert not Budget(CHARACTERS, SpendTally(Cost(characters_upper_bound=100))).reserve(make_attempt("a", 1))
     assert not Budget(MONEY, SpendTally(Cost(cost_upper_bound=Decimal("0.0991")))).reserve(make_attempt("a", 1))
     assert Budget(MONEY, SpendTally(Cost(cost_upper_bound=Decimal("0.099")))).reserve(make_attempt("a", 1))
@@ -137,7 +137,7 @@ def test_what_was_spent_before_counts() -> None:
 
 @given(st.integers(1, 500), st.lists(st.tuples(st.integers(1, 50), st.sampled_from("sfug")), max_size=60), st.randoms())
 def test_spent_and_reserved_never_pass_the_cap(max_characters: int, plan: list[tuple[int, str]], random: Any) -> None:
-    """Whatever succeeds, fails, gets lost or is given back, in whatever order."""
+    """Whatever succeeds, fails, gets lost or is freed, in any order."""
     budget, spent = Budget(BudgetCap(max_characters=max_characters)), 0
     in_flight: list[tuple[Attempt, str]] = []
     for number, (characters, ending) in enumerate(plan):
@@ -187,5 +187,5 @@ def test_a_cap_that_cannot_be_kept_is_refused(cap: BudgetCap, card: Card, said: 
     ],
 )
 def test_a_cap_that_can_be_kept_is_taken(cap: BudgetCap, card: Card) -> None:
-    """None at all, characters without a price, money by characters, and by tokens that something bounds."""
+    """No cap, characters without a price, money by characters, and by tokens with a bound."""
     check_cap(cap, card, TODAY)

@@ -1,4 +1,4 @@
-"""The detection of an outage, in given times."""
+"""The circuit breaker detects outages, with times passed in."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def rows(count: int) -> list[RetryState]:
 
 @pytest.mark.parametrize(("max_concurrency", "needed"), [(1, 5), (16, 5), (64, 8), (256, 32)])
 def test_it_takes_failures_of_many_different_rows(max_concurrency: int, needed: int) -> None:
-    """Five, or an eighth of the concurrency."""
+    """Five rows, or an eighth of the concurrency."""
     breaker = CircuitBreaker(max_concurrency)
     fail_all(breaker, rows(needed - 1))
     assert not breaker.is_open
@@ -28,7 +28,7 @@ def test_it_takes_failures_of_many_different_rows(max_concurrency: int, needed: 
 
 
 def test_one_rows_failures_are_no_outage() -> None:
-    """However often it fails."""
+    """However often the row fails."""
     breaker = CircuitBreaker(16)
     fail_all(breaker, rows(1) * 50)
     assert not breaker.is_open
@@ -45,7 +45,7 @@ def test_a_success_in_between_ends_the_streak() -> None:
 
 
 def test_failures_of_an_outage_are_not_the_rows() -> None:
-    """Those that led to it are forgiven, those during it not counted; earlier ones stay."""
+    """Failures that led to an outage are forgiven, and those during it do not count; earlier ones stay."""
     breaker, failed = CircuitBreaker(16), rows(5)
     fail_all(breaker, failed[:1])
     breaker.on_success(10.0, sent_at_s=10.0)
@@ -63,7 +63,7 @@ def test_what_was_never_sent_is_never_the_rows_failure() -> None:
 
 
 def test_probes_follow_at_growing_intervals_of_three_seconds_at_most() -> None:
-    """In an outage of 30 s few requests are sent, and its end is noticed within 3 s."""
+    """An outage of 30 s costs few requests, and its end is noticed within 3 s."""
     breaker, now_s, intervals = CircuitBreaker(16), 10.0, []
     fail_all(breaker, rows(5))
     for _ in range(8):
@@ -74,7 +74,7 @@ def test_probes_follow_at_growing_intervals_of_three_seconds_at_most() -> None:
 
 
 def test_a_probe_that_succeeds_ends_the_outage() -> None:
-    """At once, and for everybody; the next streak begins from nothing."""
+    """Immediately and for all rows; the next streak begins at zero."""
     breaker = CircuitBreaker(16)
     fail_all(breaker, rows(5))
     breaker.on_success(12.0, sent_at_s=11.0)
@@ -95,7 +95,7 @@ def test_a_late_answer_from_before_the_trouble_allows_one_more_probe() -> None:
 
 
 def test_an_outage_lasts_since_its_first_failure() -> None:
-    """Not since it was recognised."""
+    """Not since its detection."""
     breaker = CircuitBreaker(16)
     fail_all(breaker, rows(1), at_s=10.0)
     assert breaker.outage_s(20.0) == 0.0
@@ -104,7 +104,7 @@ def test_an_outage_lasts_since_its_first_failure() -> None:
 
 
 def test_failures_that_others_contradict_are_remembered() -> None:
-    """By the streak, however often the row failed in it; also in an outage, and only once a success has ended it."""
+    """Once per streak, however often the row failed in it, outages too, and once a success has ended it."""
     breaker, failed = CircuitBreaker(16), rows(5)
     fail_all(breaker, failed * 3)
     assert [breaker.contradicted_streaks(row) for row in failed] == [0] * 5

@@ -1,4 +1,4 @@
-"""The rules by which a failure is the row's or the service's, in given times."""
+"""The rules that assign a failure to its row or to the service, with times passed in."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def forbidden() -> SuspectError:
 
 
 class PolicyHarness:
-    """A judge with rows on their way, each failing or succeeding at a time that goes on by itself."""
+    """A failure policy with active rows; each failure or success moves the time on."""
 
     def __init__(self, rows: int, limits: Limits = LIMITS) -> None:
         self.policy = FailurePolicy(limits, lambda: 1_700_000_000_000_000)
@@ -70,7 +70,7 @@ def test_a_429_is_paced_and_never_counted() -> None:
 
 
 def test_a_429_leaves_room_for_fewer_and_successes_for_more() -> None:
-    """Those of one pause halve it at most; it never passes what is allowed."""
+    """The 429s of one pause halve the limit at most; it never exceeds the maximum."""
     harness = PolicyHarness(4)
     error = ThrottledError("slow down", code="Throttling", http_status=429, may_be_billed=False)
     assert harness.policy.max_in_flight == LIMITS.max_concurrency
@@ -85,7 +85,7 @@ def test_a_429_leaves_room_for_fewer_and_successes_for_more() -> None:
 
 @pytest.mark.parametrize("retry_after_s", [3_601.0, 86_400.0])
 def test_a_pause_that_is_too_long_stops_the_run_and_says_until_when(retry_after_s: float) -> None:
-    """The run would sleep for hours; it stops in good order instead."""
+    """The run would sleep for hours, so it stops in good order."""
     harness = PolicyHarness(2)
     error = ThrottledError("quota", code="Throttling", http_status=429, retry_after_s=retry_after_s)
     harness.fail(0, error)
@@ -99,7 +99,7 @@ def test_a_pause_that_is_too_long_stops_the_run_and_says_until_when(retry_after_
 
 
 def test_a_row_that_alone_fails_is_rejected_when_another_succeeds() -> None:
-    """Its attempts are used up, and the service is there for others."""
+    """Its attempts are used up while the service serves others."""
     harness = PolicyHarness(2)
     assert [harness.fail(0, broken()) for _ in range(3)] == [Disposition.RETRY, Disposition.RETRY, Disposition.PENDING]
     assert harness.take_decisions() == {}
@@ -108,13 +108,13 @@ def test_a_row_that_alone_fails_is_rejected_when_another_succeeds() -> None:
 
 
 def test_the_only_row_on_its_way_answers_for_itself() -> None:
-    """There is no other row whose outcome could excuse it."""
+    """No other row's outcome can excuse it."""
     harness = PolicyHarness(1)
     assert [harness.fail(0, broken()) for _ in range(3)] == [Disposition.RETRY, Disposition.RETRY, Disposition.REJECT]
 
 
 def test_rows_that_all_used_up_their_attempts_are_an_outage() -> None:
-    """Nobody has succeeded and nobody is left who could: nobody is rejected."""
+    """No row has succeeded and none is left that could, so no row is rejected."""
     harness = PolicyHarness(2)
     for _ in range(2):
         harness.fail(0, broken())
@@ -126,7 +126,7 @@ def test_rows_that_all_used_up_their_attempts_are_an_outage() -> None:
 
 
 def test_neighbours_that_always_fail_are_no_endless_outages() -> None:
-    """Each time they look like one, another row succeeds: after so many attempts they are to blame."""
+    """Each apparent outage ends with another row's success: after so many attempts they are rejected."""
     harness = PolicyHarness(8)
     dispositions = []
     for _ in range(LIMITS.max_attempts + 1):
@@ -137,7 +137,7 @@ def test_neighbours_that_always_fail_are_no_endless_outages() -> None:
 
 
 def _run_last_rows(rows: int, *, contradicted: int, more_come: bool = False, others: bool = True) -> list[set[int]]:
-    """Let the last rows of a run fail again and again; returns those to blame after 50, 70 and 200 seconds."""
+    """Let the last rows of a run fail again and again; return the rejected rows after 50, 70 and 200 seconds."""
     harness = PolicyHarness(rows + 1)
     for row in range(contradicted):
         harness.fail(row, broken())
@@ -163,12 +163,12 @@ def _run_last_rows(rows: int, *, contradicted: int, more_come: bool = False, oth
 
 
 def test_rows_that_are_left_over_and_always_fail_do_not_hold_the_run_up() -> None:
-    """Others succeeded after they had failed: for a minute that may be an outage, then the rows are to blame."""
+    """Others succeeded after they failed: after a minute of a possible outage they are rejected."""
     assert _run_last_rows(8, contradicted=8) == [set(), set(range(8)), set(range(8))]
 
 
 def test_rows_that_are_left_over_may_still_be_the_victims_of_an_outage() -> None:
-    """Unless they are few, only those fail for themselves that had failed before others succeeded."""
+    """Unless few rows are left, only rows are rejected that failed before others succeeded."""
     assert _run_last_rows(8, contradicted=1)[-1] == {0}
     assert _run_last_rows(4, contradicted=0)[-1] == {0, 1, 2, 3}
 
@@ -179,12 +179,12 @@ def test_while_more_rows_come_an_outage_is_nobodys_fault() -> None:
 
 
 def test_rows_that_fail_where_nothing_ever_succeeded_are_an_outage() -> None:
-    """Nothing tells that the service was there for anybody."""
+    """No success shows that the service was ever usable."""
     assert _run_last_rows(2, contradicted=0, others=False)[-1] == set()
 
 
 def test_a_held_row_goes_on_when_an_outage_shows() -> None:
-    """Other rows fail too: it was not the row."""
+    """Other rows fail too, so the failure was not its own."""
     harness = PolicyHarness(8)
     for _ in range(3):
         harness.fail(0, broken())
@@ -194,7 +194,7 @@ def test_a_held_row_goes_on_when_an_outage_shows() -> None:
 
 
 def test_a_held_row_is_judged_when_all_others_have_left() -> None:
-    """Nothing else will ever tell."""
+    """No other outcome will come."""
     harness = PolicyHarness(2)
     for _ in range(3):
         harness.fail(0, broken())
@@ -203,7 +203,7 @@ def test_a_held_row_is_judged_when_all_others_have_left() -> None:
 
 
 def test_a_held_row_that_is_cancelled_is_forgotten() -> None:
-    """Nobody waits for its verdict."""
+    """No task waits for its disposition."""
     harness = PolicyHarness(3)
     for _ in range(3):
         harness.fail(0, broken())
@@ -225,7 +225,7 @@ def test_an_outage_that_is_too_long_stops_the_run() -> None:
 
 
 def test_a_connection_that_is_refused_is_never_the_rows_fault() -> None:
-    """Also for a row that is alone: it ends as an outage, not as a reject."""
+    """Even a single row ends in an outage, not in a reject."""
     harness = PolicyHarness(1)
     harness.policy.input_exhausted()
     error = TransientError("refused", code="ConnectionFailed", may_be_billed=False)
@@ -254,7 +254,7 @@ def test_a_permanent_error_is_the_rows_own_at_once() -> None:
 
 
 def test_two_rows_that_meet_a_403_in_succession_are_fatal() -> None:
-    """For both of them."""
+    """For both rows."""
     harness = PolicyHarness(3)
     assert harness.fail(0, forbidden()) is Disposition.PENDING
     assert harness.fail(1, forbidden()) is Disposition.FATAL
@@ -264,7 +264,7 @@ def test_two_rows_that_meet_a_403_in_succession_are_fatal() -> None:
 
 @pytest.mark.parametrize("other", [None, PermanentError("bad text", code="InvalidParameter", http_status=400)])
 def test_a_403_between_other_outcomes_is_the_rows_own(other: ServiceError | None) -> None:
-    """A proxy's page about one text; the service answers others."""
+    """It may be a proxy's page about one text; the service answers others."""
     harness = PolicyHarness(3)
     assert harness.fail(0, forbidden()) is Disposition.PENDING
     if other is None:
@@ -277,7 +277,7 @@ def test_a_403_between_other_outcomes_is_the_rows_own(other: ServiceError | None
 
 
 def test_rows_that_come_one_by_one_are_compared_too() -> None:
-    """The first of them is on its own; the second in succession shows what it is."""
+    """The first row is rejected alone; the second in succession shows the cause."""
     harness = PolicyHarness(1)
     assert harness.fail(0, forbidden()) is Disposition.REJECT
     harness.leave(0)
@@ -300,7 +300,7 @@ def test_rates_hold_attempts_back() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from(["ok", "500", "429", "refused", "403", "400"]))))
 def test_no_row_is_ever_held_for_ever(events: list[tuple[int, str]]) -> None:
-    """Whatever happens in whatever order: when all other rows have left, every held row has a verdict."""
+    """In any order of events: once all other rows have ended, every held row has a disposition."""
     errors: dict[str, Callable[[], ServiceError]] = {
         "500": broken,
         "429": lambda: ThrottledError("", code="Throttling", http_status=429),
@@ -359,7 +359,7 @@ def nothing() -> TransientError:
 
 @pytest.mark.parametrize("error", [silent, unreadable, page, nothing])
 def test_a_run_whose_first_answers_have_no_audio_stops(error: Callable[[], ServiceError]) -> None:
-    """It is no outage: nothing is probed; three rows are enough, none of them is rejected, and the keys are told."""
+    """It is no outage and is not probed: three rows are enough, none is rejected, and the error names the keys."""
     harness = PolicyHarness(9)
     harness.fail(0, error())
     harness.fail(1, error())
@@ -372,7 +372,7 @@ def test_a_run_whose_first_answers_have_no_audio_stops(error: Callable[[], Servi
 
 
 def test_answers_that_are_all_cut_stop_a_run_before_much_is_bought() -> None:
-    """A network may cut a few, and that passes; what cuts all of them from the first on is no outage to be probed."""
+    """A few cut answers are transient; if all are cut from the first on, the run stops without probes."""
     harness = PolicyHarness(20)
     for row in range(11):
         harness.fail(row, TransientError("cut", code="CutStream", http_status=200))
@@ -382,7 +382,7 @@ def test_answers_that_are_all_cut_stop_a_run_before_much_is_bought() -> None:
 
 
 def test_one_row_alone_does_not_stop_a_run() -> None:
-    """However often it is bought: the rule is of different rows."""
+    """However often it is bought: the rule needs different rows."""
     harness = PolicyHarness(1)
     assert [harness.fail(0, silent()) for _ in range(2)] == [Disposition.RETRY, Disposition.REJECT]
     assert PolicyHarness(1).fail(0, unreadable()) is Disposition.REJECT
@@ -390,7 +390,7 @@ def test_one_row_alone_does_not_stop_a_run() -> None:
 
 
 def test_an_answer_without_audio_is_the_rows_where_others_have_audio() -> None:
-    """What cannot be read is not bought again, an empty answer once more; no row is taken for an outage."""
+    """An unreadable answer is not bought again, an empty one once more; no row counts as an outage."""
     harness = PolicyHarness(40)
     harness.succeed()
     for row in range(20):
@@ -401,7 +401,7 @@ def test_an_answer_without_audio_is_the_rows_where_others_have_audio() -> None:
 
 
 def test_a_row_without_audio_is_held_until_another_has_some() -> None:
-    """The first rows are no rejects while it is not known whether the whole run is in vain."""
+    """The first rows are not rejected while the whole run may be in vain."""
     harness = PolicyHarness(3)
     assert harness.fail(0, unreadable()) is Disposition.PENDING
     assert harness.take_decisions() == {}
@@ -410,7 +410,7 @@ def test_a_row_without_audio_is_held_until_another_has_some() -> None:
 
 
 def test_a_service_that_loses_its_voice_stops_the_run() -> None:
-    """Fifty rows in succession, each of which may have been billed."""
+    """After fifty rows in succession, each of which may have been billed."""
     harness = PolicyHarness(60)
     harness.succeed()
     for row in range(49):

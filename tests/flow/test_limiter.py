@@ -52,7 +52,7 @@ def with_limiter(
 
 
 async def run_row(limiter: Limiter, serve: Serve, *, retry_wait_s: float = 0.1) -> None:
-    """Do what a client does with one row: try until it succeeds or it is to blame."""
+    """Do what a client does with one row: try until it succeeds or is rejected."""
     with limiter.admit() as row:
         for number in range(1_000):
             try:
@@ -67,7 +67,7 @@ async def run_row(limiter: Limiter, serve: Serve, *, retry_wait_s: float = 0.1) 
 
 
 def test_no_more_in_flight_than_allowed_and_no_fewer() -> None:
-    """Every slot is used while there is work."""
+    """Every slot is used while work remains."""
 
     async def main(limiter: Limiter) -> tuple[int, float]:
         most, began_s = 0, asyncio.get_running_loop().time()
@@ -86,7 +86,7 @@ def test_no_more_in_flight_than_allowed_and_no_fewer() -> None:
 
 
 def test_a_cancelled_row_gives_its_place_back() -> None:
-    """In the queue, in flight, and in the instant in which its turn comes."""
+    """In the queue, in flight, and at the instant of its turn."""
 
     async def main(limiter: Limiter) -> None:
         async def forever(_: RetryState, __: int) -> None:
@@ -107,7 +107,7 @@ def test_a_cancelled_row_gives_its_place_back() -> None:
 
 
 def test_an_error_that_is_not_the_services_gives_the_place_back() -> None:
-    """A full disk says nothing about the service; neither does an attempt that cannot be described."""
+    """A full disk says nothing about the service; nor does an attempt that cannot be made."""
 
     async def main(limiter: Limiter) -> None:
         async def full(_: RetryState, __: int) -> None:
@@ -146,7 +146,7 @@ def test_a_429_pauses_everybody_once() -> None:
 
 
 def test_requests_are_spread_at_the_permitted_rate() -> None:
-    """98 % of it at least, and never two closer than the interval."""
+    """At 98 % of it at least, and never two closer than the interval."""
 
     async def main(limiter: Limiter) -> list[float]:
         sent_s: list[float] = []
@@ -163,7 +163,7 @@ def test_requests_are_spread_at_the_permitted_rate() -> None:
 
 
 def test_an_outage_costs_few_requests_and_no_row() -> None:
-    """Thirty seconds of failures at 64 in flight: nobody is rejected, and all goes on within 3 s of its end."""
+    """Thirty seconds of failures at 64 in flight: no row is rejected, and all go on within 3 s of the end."""
 
     async def main(limiter: Limiter) -> tuple[int, float]:
         loop = asyncio.get_running_loop()
@@ -195,7 +195,7 @@ def test_an_outage_costs_few_requests_and_no_row() -> None:
 
 
 def test_probes_are_of_different_rows() -> None:
-    """One poisonous row must not stand for the service."""
+    """One poisonous row must not represent the service."""
 
     async def main(limiter: Limiter) -> list[RetryState]:
         probes: list[RetryState] = []
@@ -218,7 +218,7 @@ def test_probes_are_of_different_rows() -> None:
 
 
 def test_a_long_outage_stops_everybody() -> None:
-    """After ``max_outage_s``, whether they wait, rest or fail."""
+    """After ``max_outage_s``, whether rows wait, sleep or fail."""
 
     async def main(limiter: Limiter) -> list[object]:
         async def serve(_: RetryState, __: int) -> None:
@@ -256,7 +256,7 @@ def test_a_poisonous_row_is_rejected_and_the_rest_is_done() -> None:
 
 
 def test_a_stop_reaches_whoever_waits_and_not_what_is_in_flight() -> None:
-    """Queued and resting rows get the reason at once; an attempt in flight may end."""
+    """Queued and sleeping rows get the reason immediately; an attempt in flight may end."""
 
     async def main(limiter: Limiter) -> list[object]:
         async def slow(_: RetryState, __: int) -> None:
@@ -289,7 +289,7 @@ def test_a_stop_reaches_whoever_waits_and_not_what_is_in_flight() -> None:
     ],
 )
 def test_a_fatal_error_stops_the_rest(error: ServiceError) -> None:
-    """Whoever met it gets it; whoever waited is stopped. A 403 counts as one when two rows meet it in succession."""
+    """Its row gets it, and waiting rows are stopped. A 403 is fatal when two rows meet it in succession."""
 
     async def main(limiter: Limiter) -> list[object]:
         async def refuse(_: RetryState, __: int) -> None:
@@ -306,7 +306,7 @@ def test_a_fatal_error_stops_the_rest(error: ServiceError) -> None:
 
 
 def test_rest_is_not_disturbed_by_cancelling_somebody_else() -> None:
-    """Cancelling a resting row is the row's cancellation, and ends its nap."""
+    """Cancelling a sleeping row cancels that row, and ends only its sleep."""
 
     async def main(limiter: Limiter) -> None:
         resting = asyncio.create_task(limiter.sleep(100))
@@ -321,7 +321,7 @@ def test_rest_is_not_disturbed_by_cancelling_somebody_else() -> None:
 
 
 def test_a_pause_and_an_outage_are_logged_when_they_begin_and_when_they_end(caplog: pytest.LogCaptureFixture) -> None:
-    """One warning each, however many requests met it."""
+    """With one warning each, however many requests met it."""
 
     async def main(limiter: Limiter) -> None:
         loop = asyncio.get_running_loop()
@@ -360,7 +360,7 @@ async def buy(limiter: Limiter, name: str, *, took: int | None = None) -> None:
 
 
 def test_an_attempt_waits_for_what_others_give_back() -> None:
-    """In the order in which they came; the run goes on as long as something may come back."""
+    """First come, first served; the run goes on as long as a reservation may be freed."""
 
     async def main(limiter: Limiter) -> list[float]:
         began_s, ended_s = asyncio.get_running_loop().time(), list[float]()
@@ -395,7 +395,7 @@ def test_a_service_that_begins_to_count_more_passes_a_cap_by_one_attempt_at_most
 
 
 def test_when_nothing_can_come_back_the_run_stops() -> None:
-    """Whoever waits gets the reason; nothing is sent, and what was reserved never passed the cap."""
+    """Waiting rows get the reason; nothing is sent, and the reservations never exceeded the cap."""
 
     async def main(limiter: Limiter) -> list[object]:
         buying = [buy(limiter, str(number), took=10) for number in range(8)]
@@ -408,7 +408,7 @@ def test_when_nothing_can_come_back_the_run_stops() -> None:
 
 
 def test_a_cap_that_is_used_up_stops_before_anything_is_sent() -> None:
-    """Also where nobody waits yet."""
+    """Even if no row waits yet."""
 
     async def main(limiter: Limiter) -> list[object]:
         return list(await asyncio.gather(buy(limiter, "a"), return_exceptions=True))
@@ -417,7 +417,7 @@ def test_a_cap_that_is_used_up_stops_before_anything_is_sent() -> None:
 
 
 def test_what_was_never_settled_is_not_given_back() -> None:
-    """A cancelled attempt may have been billed; one whose turn came together with its cancellation was not sent."""
+    """A cancelled attempt may have been billed; if its turn came together with the cancellation, it was not sent."""
 
     async def main(limiter: Limiter) -> None:
         tasks = [asyncio.create_task(buy(limiter, name, took=10)) for name in "abc"]
@@ -433,7 +433,7 @@ def test_what_was_never_settled_is_not_given_back() -> None:
 
 
 def test_an_attempt_that_cannot_be_described_fails_for_its_row_only() -> None:
-    """Also when its turn comes while it waits; others go on."""
+    """Even if its turn comes while it waits; other rows go on."""
 
     async def main(limiter: Limiter) -> list[object]:
         def indescribable() -> Attempt:
@@ -451,7 +451,7 @@ def test_an_attempt_that_cannot_be_described_fails_for_its_row_only() -> None:
 
 
 def test_fewer_are_in_flight_where_the_service_takes_fewer() -> None:
-    """A service that takes 8 at a time is soon asked for 8, and for nearly all the time; few requests are refused."""
+    """A service that takes 8 at a time soon gets 8 nearly all the time, and refuses few requests."""
 
     async def main(limiter: Limiter) -> tuple[list[tuple[float, int]], int]:
         taken, refused, seen = 0, 0, list[tuple[float, int]]()

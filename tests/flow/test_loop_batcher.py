@@ -1,4 +1,4 @@
-"""Work that comes in a burst is divided over turns of the event loop."""
+"""A burst of work is divided over turns of the event loop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tts_pipeline.flow.loop_batcher import LoopBatcher
 
 
 async def _turns_of(batcher: LoopBatcher, count: int) -> list[int]:
-    """Start so many at once, and return in which turn of the loop each went on."""
+    """Start so many tasks together, and return the turn of the loop in which each went on."""
     loop, turn = asyncio.get_running_loop(), 0
 
     async def tick() -> None:
@@ -31,7 +31,7 @@ async def _turns_of(batcher: LoopBatcher, count: int) -> list[int]:
 
 
 def test_a_burst_is_divided_and_keeps_its_order() -> None:
-    """Ten at three a turn: three, three, three, one, each in a later turn than those before."""
+    """Ten at three a turn: three, three, three, one, each group in a later turn than the previous one."""
 
     async def main() -> None:
         turns = await _turns_of(LoopBatcher(3), 10)
@@ -42,7 +42,7 @@ def test_a_burst_is_divided_and_keeps_its_order() -> None:
 
 
 def test_who_comes_alone_never_waits() -> None:
-    """Without a burst nothing is put off, however many come one after the other."""
+    """Without a burst nothing is delayed, however many tasks come one after another."""
 
     async def main() -> None:
         batcher = LoopBatcher(1)
@@ -55,7 +55,7 @@ def test_who_comes_alone_never_waits() -> None:
 
 
 def test_who_is_cancelled_takes_nobodys_turn() -> None:
-    """Those behind go on, and afterwards there is room at once."""
+    """Later tasks go on, and afterwards the turn has room immediately."""
 
     async def main() -> None:
         batcher = LoopBatcher(1)
@@ -73,7 +73,7 @@ def test_who_is_cancelled_takes_nobodys_turn() -> None:
 
 
 def test_opened_all_go_on() -> None:
-    """Those that wait, and whoever comes later: nothing is held back while a run is stopped."""
+    """Waiting and later tasks go on: nothing is delayed while a run is stopped."""
 
     async def main() -> None:
         batcher = LoopBatcher(1)

@@ -1,4 +1,4 @@
-"""What a person is told of the service's troubles."""
+"""The messages about the service's troubles."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from tts_pipeline.flow.notices import Notices
 
 
 def take_messages(notices: Notices) -> list[str]:
-    """Return the lines since the last look."""
+    """Return the messages since the last call."""
     messages = list(notices.messages)
     notices.messages.clear()
     return messages
 
 
 def test_a_long_pause_is_told_when_it_begins_and_when_it_ends() -> None:
-    """How long nothing is sent, and that it goes on; the many requests that were in flight tell it once."""
+    """With its length, and that the run goes on; the many requests in flight cause one message."""
     notices = Notices(900)
     for each in range(64):
         notices.on_pause(100.0 + each / 1000, 20.0)
@@ -28,7 +28,7 @@ def test_a_long_pause_is_told_when_it_begins_and_when_it_ends() -> None:
 
 
 def test_a_pause_that_is_made_longer_is_told_again() -> None:
-    """What was said before is no longer true."""
+    """The earlier message is no longer true."""
     notices = Notices(900)
     notices.on_pause(100.0, 20.0)
     notices.on_pause(101.0, 600.0)
@@ -47,7 +47,7 @@ def test_short_pauses_are_told_once_a_minute() -> None:
 
 
 def test_an_outage_is_told_when_it_lasts_and_when_it_ends() -> None:
-    """Once each, with what is met, what is done about it, and how long it took."""
+    """Once each, with the failure, the reaction of the run, and the duration."""
     notices = Notices(900)
     for lasted_s in (0.5, 2.0, 5.0, 30.0):
         notices.on_outage(lasted_s, "HTTP 503")
@@ -62,7 +62,7 @@ def test_an_outage_is_told_when_it_lasts_and_when_it_ends() -> None:
 
 @pytest.mark.parametrize("lasted_s", [0.0, 1.9])
 def test_a_short_outage_is_not_told(lasted_s: float) -> None:
-    """It is over before anybody has read of it."""
+    """It is over before anybody reads its notice."""
     notices = Notices(900)
     notices.on_outage(lasted_s, "HTTP 500")
     notices.on_recovery(lasted_s)

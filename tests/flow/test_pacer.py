@@ -1,4 +1,4 @@
-"""The last wait before a request leaves, in virtual time."""
+"""The pacer waits right before a request leaves, in virtual time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tts_pipeline.flow.pacer import Pacer
 
 
 def leaving_s(limits: Limits, ready_s: list[float], *, characters: int = 10) -> list[float]:
-    """Return when requests leave that are ready at these moments."""
+    """Return the times at which requests leave that are ready at given times."""
 
     async def main() -> list[float]:
         spacing, loop = Pacer(limits, virtual_clock()), asyncio.get_running_loop()
@@ -36,19 +36,19 @@ def test_without_a_rate_nobody_waits() -> None:
 
 
 def test_a_slow_disk_does_not_push_requests_together() -> None:
-    """One second apart by their permits, and written down late: still an interval apart where they leave."""
+    """Permits are one second apart and records are late: requests still leave an interval apart."""
     left_s = leaving_s(Limits(requests_per_minute=60), [0.9, 1.0, 2.0, 3.8, 4.0])
     assert min(after - before for before, after in pairwise(left_s)) >= 1.0 - 1e-9
     assert left_s[-1] == pytest.approx(4.9)
 
 
 def test_characters_weigh() -> None:
-    """A rate of characters is kept where requests leave, too."""
+    """A rate of characters holds for leaving requests, too."""
     assert leaving_s(Limits(characters_per_minute=600), [0.0, 0.0], characters=30) == pytest.approx([0.0, 3.0])
 
 
 def test_whoever_is_cancelled_takes_nobodys_turn() -> None:
-    """The next one leaves when the cancelled one would have."""
+    """The next request leaves when the cancelled one would have."""
 
     async def main() -> float:
         loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""The smooth rate, in given times."""
+"""The smooth rate limiter, with times passed in."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_units_are_spread_evenly() -> None:
 
 @pytest.mark.parametrize(("late_s", "next_s"), [(0.001, 0.099), (0.005, 0.095), (0.05, 0.095)])
 def test_a_little_lateness_is_made_up_under_short_intervals(late_s: float, next_s: float) -> None:
-    """Timers are late, and ten times a second that would add up; but no burst follows a long delay."""
+    """Late timers would add up ten times a second; but no burst follows a long delay."""
     rate = RateLimiter(600)
     rate.consume(10.0)
     now_s = 10.0 + rate.delay_s(10.0) + late_s
@@ -42,7 +42,7 @@ def test_idle_time_is_not_saved_up_for_a_burst() -> None:
 
 
 def test_a_heavy_unit_holds_the_next_back_longer() -> None:
-    """Characters per minute: what was sent weighs."""
+    """With characters per minute, a unit weighs its characters."""
     rate = RateLimiter(600)
     rate.consume(10.0, 50)
     assert rate.delay_s(10.0) == pytest.approx(5.0)

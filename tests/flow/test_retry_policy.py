@@ -1,4 +1,4 @@
-"""When an attempt is tried again, and after how long."""
+"""When an attempt is retried, and how long the wait is."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LIMITS = Limits(retry_wait_s=0.5, retry_wait_max_s=20, max_pause_s=3_600)
 
 
 def retry(errors: list[ServiceError], row: RetryState) -> tuple[str | ServiceError, list[float]]:
-    """Buy with attempts that fail one after the other; returns the end and the waits."""
+    """Buy with attempts that fail one after the other; return the end and the waits."""
     waits: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -41,7 +41,7 @@ def retry(errors: list[ServiceError], row: RetryState) -> tuple[str | ServiceErr
 
 
 def test_jitter_is_full_and_its_bound_doubles() -> None:
-    """Anything from 0 to 0.5, 1, 2, ... and 20 s at most."""
+    """Any wait from 0 to 0.5, 1, 2, ... and 20 s at most."""
     policy = RetryPolicy(LIMITS, Random(1), asyncio.sleep)
     for number, bound_s in ((1, 0.5), (2, 1.0), (5, 8.0), (7, 20.0), (5_000, 20.0)):
         waits = [policy.jitter_s(number) for _ in range(300)]
@@ -55,12 +55,12 @@ def busy(retry_after_s: float) -> TransientError:
 
 @pytest.mark.parametrize(("asked_s", "waited_s"), [(7.0, 7.0), (9_999.0, 3_600.0)])
 def test_retry_after_is_honoured_up_to_the_longest_pause(asked_s: float, waited_s: float) -> None:
-    """Jitter is shorter, and does not cut it short."""
+    """A shorter jitter does not shorten it."""
     assert retry([busy(asked_s)], RetryState(disposition=Disposition.RETRY)) == ("speech", [waited_s])
 
 
 def test_the_longest_wait_counts() -> None:
-    """Jitter never cuts short what the service asked for, and a short request does not cut the jitter short."""
+    """Jitter never shortens the service's wait, and a short one does not shorten the jitter."""
     assert retry([busy(30.0)], RetryState(disposition=Disposition.RETRY, retries=9))[1] == [30.0]
     assert retry([busy(0.001)], RetryState(disposition=Disposition.RETRY, retries=9))[1][0] > 0.001
 
@@ -75,7 +75,7 @@ def transient(number: int = 1) -> TransientError:
 
 
 def test_success_at_once_waits_for_nothing() -> None:
-    """Nearly every row."""
+    """Nearly every row succeeds this way."""
     assert retry([], RetryState()) == ("speech", [])
 
 
@@ -88,7 +88,7 @@ def test_transient_failures_are_retried() -> None:
 
 
 def test_a_row_that_is_to_blame_is_not_retried() -> None:
-    """Its own last error is what is raised."""
+    """Its own last error is raised."""
     error = transient(7)
     assert retry([error, transient(8)], RetryState(disposition=Disposition.REJECT)) == (error, [])
 

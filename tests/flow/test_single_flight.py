@@ -14,7 +14,7 @@ def _flights_of(*entered: str) -> SingleFlight[str]:
 
 
 def test_the_first_goes_ahead_and_equal_ones_wait() -> None:
-    """Others of another number are not concerned."""
+    """Items with another key are not affected."""
     flights: SingleFlight[str] = SingleFlight()
     assert [flights.enter(1, "a"), flights.enter(1, "b"), flights.enter(2, "c"), flights.enter(1, "d")] == [
         *(True, False, True, False)
@@ -22,7 +22,7 @@ def test_the_first_goes_ahead_and_equal_ones_wait() -> None:
 
 
 def test_one_success_serves_all_that_wait() -> None:
-    """They need no turn of their own, and nothing is remembered of them."""
+    """Waiting items need no turn of their own, and nothing is remembered of them."""
     flights = _flights_of("a", "b", "c")
     assert flights.leave(1, is_bought=True) == (["b", "c"], [])
     assert not flights
@@ -30,7 +30,7 @@ def test_one_success_serves_all_that_wait() -> None:
 
 
 def test_after_a_failure_the_next_one_goes_then_two_then_four() -> None:
-    """So that rejects of one text do not come one after the other, and a success serves the rest."""
+    """So that rejects of one text do not come one by one, and one success serves the rest."""
     flights = _flights_of(*"abcdefghijkl")
     assert flights.leave(1, is_bought=False) == ([], ["b"])
     assert flights.leave(1, is_bought=False) == ([], ["c", "d"])
@@ -42,7 +42,7 @@ def test_after_a_failure_the_next_one_goes_then_two_then_four() -> None:
 
 
 def test_who_comes_while_others_buy_waits_for_them() -> None:
-    """Also after one of them has succeeded: then it waits for the others' end, which cannot be long."""
+    """Even after one of them has succeeded: it then waits for the end of the others, which is near."""
     flights = _flights_of("a", "b", "c", "d")
     flights.leave(1, is_bought=False)
     flights.leave(1, is_bought=False)  # now c and d buy
@@ -55,7 +55,7 @@ def test_who_comes_while_others_buy_waits_for_them() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.booleans()), max_size=200))
 def test_every_work_goes_exactly_once(steps: list[tuple[int, bool, bool]]) -> None:
-    """In any order of coming and ending: none is lost, none goes twice, and in the end nothing is remembered."""
+    """In any order of entering and leaving: no item is lost or goes twice, and nothing is remembered in the end."""
     flights: SingleFlight[int] = SingleFlight()
     buying: list[tuple[int, int]] = []
     entered: list[int] = []

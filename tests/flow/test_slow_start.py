@@ -1,4 +1,4 @@
-"""Under a cap attempts begin one at a time, and widen as answers confirm how the service counts."""
+"""Under a cap, attempts begin one at a time, and widen as answers confirm the service's counting."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def settlement_of(attempt: Attempt, at_most: int, billed: int, outcome: Outcome 
 
 
 def test_every_answer_within_what_could_be_foreseen_doubles_what_may_be_in_flight() -> None:
-    """One that reports nothing too, for then our count is the bill; a failure confirms nothing."""
+    """An answer without a report too: our count is then the bill; a failure confirms nothing."""
     slow_start, attempt = SlowStart(), make_attempt()
     limits = [slow_start.max_in_flight]
     for at_most, billed, outcome in (
@@ -48,7 +48,7 @@ def test_every_answer_within_what_could_be_foreseen_doubles_what_may_be_in_fligh
 
 
 def test_what_is_reserved_already_needs_no_margin() -> None:
-    """A ratio that was seen is in the reservation; by token that is ample in money, and not in characters."""
+    """A known ratio is in the reservation; by token it is ample in money, but not in characters."""
     assert SlowStart().margin_of(make_attempt()) == SpendBound(30, 30 * COST)
     assert SlowStart().margin_of(make_attempt(ratio=3)) == SpendBound(10, 10 * COST)
     assert SlowStart().margin_of(make_attempt(ratio=1_000)) == SpendBound(0, COST * 0)
@@ -56,7 +56,7 @@ def test_what_is_reserved_already_needs_no_margin() -> None:
 
 
 def test_side_by_side_needs_room_for_what_the_service_may_count() -> None:
-    """A single attempt needs what it reserves; so a small cap can be used up, one attempt after the other."""
+    """A single attempt needs only its reservation, so a small cap can be used up one attempt at a time."""
     budget = Budget(BudgetCap(max_characters=100))
     first, second = make_attempt("a"), make_attempt("b")
     assert budget.has_room_beside(first)
@@ -71,7 +71,7 @@ def test_side_by_side_needs_room_for_what_the_service_may_count() -> None:
 
 
 def test_a_refusal_says_how_many_times_our_count_the_service_reports() -> None:
-    """Else nobody understands why a budget is used up of which little is confirmed."""
+    """It explains why a budget is used up of which little is confirmed."""
     budget = Budget(BudgetCap(max_cost=Decimal(11), currency="CNY"))
     attempt = make_attempt()
     budget.reserve(attempt)

@@ -1,4 +1,4 @@
-"""The pause after a 429, in given times."""
+"""The pause after a 429, with times passed in."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tts_pipeline.flow.throttle_pause import ThrottlePause
 
 
 def test_the_service_says_how_long() -> None:
-    """``Retry-After`` is taken as it is."""
+    """``Retry-After`` is used unchanged."""
     pause = ThrottlePause()
     assert pause.on_throttle(10.0, sent_at_s=9.0, retry_after_s=7.0) == 7.0
     assert (pause.delay_s(10.0), pause.delay_s(17.0)) == (7.0, 0.0)
@@ -24,7 +24,7 @@ def test_without_retry_after_pauses_double_while_nothing_succeeds() -> None:
 
 
 def test_a_success_after_the_pause_makes_the_next_one_short_again() -> None:
-    """But not the success of an attempt from before it: that says nothing about whether the pause was long enough."""
+    """But not the success of an earlier attempt: it does not show whether the pause was long enough."""
     pause = ThrottlePause()
     pause.on_throttle(10.0, sent_at_s=9.0, retry_after_s=None)
     pause.on_success(9.5)
@@ -34,7 +34,7 @@ def test_a_success_after_the_pause_makes_the_next_one_short_again() -> None:
 
 
 def test_a_success_between_two_pauses_counts_also_when_it_arrives_in_the_second() -> None:
-    """A service that takes one of a burst and refuses the others at once is not paused for longer and longer."""
+    """A service that takes one attempt of a burst and refuses the others gets no ever longer pauses."""
     pause, now_s, pauses_s = ThrottlePause(), 10.0, []
     for _ in range(5):
         pauses_s.append(pause.on_throttle(now_s, sent_at_s=now_s - 0.01, retry_after_s=None))
@@ -53,7 +53,7 @@ def test_many_429_inside_one_pause_count_once() -> None:
 
 
 def test_a_longer_retry_after_inside_a_pause_extends_it() -> None:
-    """A shorter one does not cut it short."""
+    """A shorter one does not shorten it."""
     pause = ThrottlePause()
     pause.on_throttle(10.0, sent_at_s=9.0, retry_after_s=5.0)
     pause.on_throttle(11.0, sent_at_s=9.0, retry_after_s=20.0)
@@ -62,5 +62,5 @@ def test_a_longer_retry_after_inside_a_pause_extends_it() -> None:
 
 
 def test_a_retry_after_of_nothing_is_no_busy_loop() -> None:
-    """0 s counts as not said."""
+    """0 s counts as no value."""
     assert ThrottlePause().on_throttle(10.0, sent_at_s=9.0, retry_after_s=0.0) == 0.5

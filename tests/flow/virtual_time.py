@@ -1,4 +1,4 @@
-"""An event loop whose time passes only when everybody waits, so that hours of waiting take a millisecond."""
+"""An event loop whose time passes only while all tasks wait, so that hours of waiting take a millisecond."""
 
 from __future__ import annotations
 

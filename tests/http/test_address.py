@@ -1,4 +1,4 @@
-"""Which addresses an audio URL may lead to."""
+"""The addresses that an audio URL may lead to."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from tts_pipeline.http.errors import RefusedAddressError
     ],
 )
 def test_addresses_are_classified(address: str, reach: AddressScope) -> None:
-    """Also IPv4 addresses that hide inside IPv6 ones."""
+    """IPv4 addresses inside IPv6 addresses are classified too."""
     assert scope_of(address) is reach
 
 
@@ -55,12 +55,12 @@ def test_addresses_are_classified(address: str, reach: AddressScope) -> None:
     ],
 )
 def test_a_service_may_lead_to_the_public_and_to_where_it_is(service: list[str], allowed: set[AddressScope]) -> None:
-    """A private service must not lead to this machine, and none to what is special."""
+    """A private service must not lead to this machine, and no service to special addresses."""
     assert allowed_scopes(service) == allowed
 
 
 def test_a_name_resolves_only_to_addresses_that_may_be_visited() -> None:
-    """The connection is made to what was judged: a name cannot mean something else a moment later."""
+    """The connection uses the checked address: a name cannot mean another address a moment later."""
 
     async def main() -> None:
         found = await GuardedResolver(lambda _: True).resolve("localhost", 80)

@@ -1,4 +1,4 @@
-"""Whose answer it is: real servers that answer twice, late, early and in another order."""
+"""Each answer belongs to its request: real servers answer twice, late, early and in another order."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def chunked(body: bytes) -> bytes:
 
 @cache
 def sound_of(text: str) -> bytes:
-    """Make a WAV file that no other text has."""
+    """Make a WAV file that is unique to its text."""
     samples = b"".join(struct.pack("<h", index * (1 + int(text)) % 9_999) for index in range(1_200))
     head = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + len(samples), b"WAVE", b"fmt ", 16, 1, 1, 24_000,
                        48_000, 2, 16, b"data", len(samples))  # fmt: skip
@@ -55,7 +55,7 @@ def twice(framing: Framing) -> Step:
 
 
 def late(framing: Framing) -> Step:
-    """Repeat every answer a little later, whatever the connection does then."""
+    """Repeat every answer a little later, whatever the connection does by then."""
 
     async def step(request: Request) -> None:
         content = framing(sound_of(request.text))
@@ -66,7 +66,7 @@ def late(framing: Framing) -> Step:
 
 
 def late_in_turn(framing: Framing) -> Step:
-    """Repeat every answer before the next request is looked at."""
+    """Repeat every answer before the next request is read."""
 
     async def step(request: Request) -> None:
         request.writer.write(framing(sound_of(request.text)))
@@ -77,7 +77,7 @@ def late_in_turn(framing: Framing) -> Step:
 
 
 def half_late(framing: Framing) -> Step:
-    """Begin another answer with the answer, and end it later."""
+    """Begin a second answer together with the answer, and end it later."""
 
     async def step(request: Request) -> None:
         content = framing(sound_of(request.text))
@@ -105,7 +105,7 @@ def in_another_order(framing: Framing) -> Step:
 @pytest.mark.parametrize("framing", [plain, chunked])
 @pytest.mark.parametrize("script", [twice, late, late_in_turn, half_late, in_another_order])
 def test_every_row_has_its_own_audio(script: Callable[[Framing], Step], framing: Framing, max_concurrency: int) -> None:
-    """Whatever else comes on a connection, a row gets what was said for it, or nothing."""
+    """Whatever else arrives on a connection, a row gets the audio of its own text, or none."""
 
     async def main() -> dict[str, bytes]:
         limits = Limits(max_concurrency=max_concurrency, timeout_s=patience(20))
@@ -142,7 +142,7 @@ def connections(server: ScriptedServer) -> int:
 
 
 def test_a_silent_connection_is_used_again() -> None:
-    """One connection serves one request after the other, once its server has shown to be silent between them."""
+    """One connection serves many requests, once its server has been silent between answers."""
 
     async def main(probation_s: float) -> int:
         timeouts = Timeouts(timeout_s=patience(20), connect_timeout_s=patience(20), probation_s=probation_s)
@@ -155,7 +155,7 @@ def test_a_silent_connection_is_used_again() -> None:
 
 
 def test_who_stood_still_has_not_watched() -> None:
-    """A loop that had no turn for longer than a probation has seen no silence: what comes late comes to nobody."""
+    """A loop that stalled for longer than a probation has seen no silence: late bytes reach no row."""
 
     async def step(request: Request) -> None:
         answer = plain(request.body)
@@ -175,7 +175,7 @@ def test_who_stood_still_has_not_watched() -> None:
 
 @pytest.mark.parametrize("surplus", [plain(b"x"), plain(b"x")[:9], b"\r\n", b"garbage"])
 def test_what_arrives_on_an_idle_connection_ends_it(surplus: bytes) -> None:
-    """The next request is written on another one; and from then on every request is."""
+    """The next request uses a new connection, and so does every later request."""
 
     async def main() -> tuple[list[bytes], int]:
         async with answering(echo) as (server, transport):
@@ -189,7 +189,7 @@ def test_what_arrives_on_an_idle_connection_ends_it(surplus: bytes) -> None:
 
 
 def test_what_the_loop_has_not_read_yet_counts_too() -> None:
-    """A busy loop comes to arrived bytes only after the request: the system's buffer is asked."""
+    """A busy loop reads arrived bytes only after the request, so the system's buffer is checked."""
 
     async def main() -> tuple[list[bytes], int]:
         async with answering(echo) as (server, transport):
@@ -202,7 +202,7 @@ def test_what_the_loop_has_not_read_yet_counts_too() -> None:
 
 
 def test_nothing_is_written_where_something_arrives_just_before() -> None:
-    """Between the choice of a connection and the request on it: the request stays unsent, and is not billed."""
+    """Bytes between the choice of a connection and the request leave the request unsent and not billed."""
 
     async def main() -> tuple[ServiceError, int]:
         async with answering(echo) as (server, transport):
@@ -219,7 +219,7 @@ def test_nothing_is_written_where_something_arrives_just_before() -> None:
 
 
 def test_a_server_that_ended_an_idle_connection_costs_nothing() -> None:
-    """Also where the loop has not come to know of it: the request is written on another connection."""
+    """Even before the loop notices the end, the request is written on another connection."""
 
     async def main() -> bytes:
         transport = Transport(AT_ONCE)
@@ -242,7 +242,7 @@ def test_a_server_that_ended_an_idle_connection_costs_nothing() -> None:
 
 
 def test_two_answers_on_a_used_connection_are_both_doubted() -> None:
-    """The first may be a late one to the request before: it is bought again rather than believed."""
+    """The first may be a late answer to the previous request, so the audio is bought again."""
 
     async def main() -> ServiceError:
         async def step(request: Request) -> None:
@@ -260,7 +260,7 @@ def test_two_answers_on_a_used_connection_are_both_doubted() -> None:
 
 @pytest.mark.filterwarnings("ignore:Sending a large body")
 def test_an_answer_before_the_whole_request_is_no_audio() -> None:
-    """A server that has not read a text cannot have said it; a refusal is believed."""
+    """A server that has not read the text cannot have spoken it; a refusal is believed."""
 
     async def answered(status: int) -> int | str:
         is_answered = asyncio.Event()
@@ -286,7 +286,7 @@ def test_an_answer_before_the_whole_request_is_no_audio() -> None:
 
 
 def test_a_server_that_speaks_first_is_not_believed() -> None:
-    """What comes before the request is no answer to it: it stays unsent."""
+    """Bytes before the request are no answer to it: the request stays unsent."""
 
     async def main() -> ServiceError:
         transport = Transport(AT_ONCE)
@@ -306,7 +306,7 @@ def test_a_server_that_speaks_first_is_not_believed() -> None:
 
 
 async def _accepted(server: socket.socket) -> socket.socket:
-    """Accept a connection before the loop comes to know that it is there."""
+    """Accept a connection before the loop knows about it."""
     while True:
         try:
             return server.accept()[0]
@@ -315,7 +315,7 @@ async def _accepted(server: socket.socket) -> socket.socket:
 
 
 def test_a_server_that_closes_an_idle_connection_in_words_is_trusted() -> None:
-    """408 on an idle connection is how some servers end it: other connections are used on."""
+    """Some servers end an idle connection with status 408: other connections are used again."""
 
     async def main() -> int:
         async with answering(echo) as (server, transport):
@@ -363,7 +363,7 @@ def test_who_reads_late_from_a_connection_that_another_request_has_is_no_evidenc
 
 
 def test_tls_connections_are_watched_as_others_are(tmp_path: Path) -> None:
-    """What TLS itself says on an idle connection (session tickets) is no answer; what a server says is."""
+    """Messages of TLS itself on an idle connection (session tickets) are no answers; bytes of the server are."""
     authority = Authority(tmp_path)
 
     async def main() -> tuple[list[bytes], list[int]]:

@@ -1,4 +1,4 @@
-"""The boundary at which the HTTP stack's exceptions become ours."""
+"""The boundary that translates the HTTP stack's exceptions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NEVER_SENT = {"ConnectionFailed", "InvalidUrl"}
 
 
 def made(kind: type[Exception]) -> Exception:
-    """Make an exception of a class without going through its own, often demanding, constructor."""
+    """Make an exception without its own, often demanding, constructor."""
     error = kind.__new__(kind)
     if isinstance(error, aiohttp.ClientConnectorError):
         error._os_error = ConnectionRefusedError(111, "Connection refused")
@@ -37,7 +37,7 @@ def made(kind: type[Exception]) -> Exception:
     "kind", [httpx.InvalidURL, *AIOHTTP, OSError, ssl.SSLError, socket.gaierror, TimeoutError, EOFError, EofStream]
 )
 def test_every_exception_of_the_stack_has_a_translation(kind: type[Exception]) -> None:
-    """Nothing that the HTTP stack raises about a request passes the boundary as it is."""
+    """No exception that the HTTP stack raises about a request passes the boundary unchanged."""
     assert issubclass(kind, HTTP_EXCEPTIONS)
     error = map_exception(made(kind), host="api.example")
     assert isinstance(error, TransientError | PermanentError)
@@ -46,14 +46,14 @@ def test_every_exception_of_the_stack_has_a_translation(kind: type[Exception]) -
 
 @pytest.mark.parametrize("kind", AIOHTTP)
 def test_what_was_never_written_is_never_billed(kind: type[Exception]) -> None:
-    """A disconnect may be one before the request or after it: whoever sends knows, and doubt goes to the bill."""
+    """A disconnect may come before or after the request: the sender knows, and in doubt it may be billed."""
     assert not map_exception(made(kind), host="api.example", may_be_sent=False).may_be_billed
     if kind in (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.SocketTimeoutError):
         assert map_exception(made(kind), host="api.example").may_be_billed
 
 
 def test_a_refused_address_is_permanent() -> None:
-    """A resolver that refuses an address is not a network that fails."""
+    """The refusal of a resolver is not a failure of the network."""
     error = made(aiohttp.ClientConnectorDNSError)
     assert isinstance(error, aiohttp.ClientConnectorError)
     error._os_error = RefusedAddressError(0, "inside a private network")
@@ -73,7 +73,7 @@ def test_a_refused_address_is_permanent() -> None:
     ],
 )
 def test_a_failed_connection_is_told_in_the_systems_words(beneath: OSError, words: str) -> None:
-    """Not in those of a library."""
+    """The message has the text of the system, not of a library."""
     error = aiohttp.ClientConnectorError.__new__(aiohttp.ClientConnectorError)
     error._os_error = beneath
     assert map_exception(error, host="api.example").message == f"no connection to api.example: {words}"

@@ -1,4 +1,4 @@
-"""The fetch of a URL, against real servers; loopback stands for the service, and for what must not be visited."""
+"""Fetch a URL from real servers; loopback is both the service and the forbidden address."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def reading(url: str, expires_at: int | None = None) -> ParsedResponse:
 
 
 async def no_sleep(_: float) -> None:
-    """Take no time."""
+    """Return immediately."""
 
 
 def fetched(
     path: str, *steps: Step, service: str = "", otherwise: Step | None = None, expires_at: int | None = None
 ) -> tuple[Response | ServiceError, ScriptedServer]:
-    """Fetch a path of a server (or a whole URL), as the answer of a service (by default that server)."""
+    """Fetch a path of a server (or a whole URL) from the answer of a service (that server by default)."""
 
     async def main() -> tuple[Response | ServiceError, ScriptedServer]:
         async with serving(*steps, otherwise=otherwise) as server:
@@ -62,7 +62,7 @@ def fetched(
 
 
 def test_the_audio_is_fetched_without_the_key() -> None:
-    """Signed URLs carry their own right; a key has no business there."""
+    """A signed URL needs no key, and must not get one."""
     reply, server = fetched("/audio.wav?Signature=ab%2Bc%3D", answer(200, b"sound"))
     assert isinstance(reply, Response)
     assert (reply.body, reply.complete) == (b"sound", True)
@@ -72,7 +72,7 @@ def test_the_audio_is_fetched_without_the_key() -> None:
 
 
 def test_a_relative_url_is_relative_to_the_service() -> None:
-    """As a redirect may give it."""
+    """A redirect may name one."""
 
     async def main() -> str:
         async with serving(answer(200, b"sound")) as server:
@@ -87,7 +87,7 @@ def test_a_relative_url_is_relative_to_the_service() -> None:
 
 @pytest.mark.parametrize("failing", [answer(503), answer(429), answer(404), disconnect])
 def test_only_the_fetch_is_retried_when_only_the_fetch_failed(failing: Step) -> None:
-    """The attempt is paid for."""
+    """The attempt is already paid for."""
     reply, server = fetched("/a.wav", failing, failing, answer(200, b"sound"))
     assert isinstance(reply, Response)
     assert len(server.requests) == 3
@@ -95,7 +95,7 @@ def test_only_the_fetch_is_retried_when_only_the_fetch_failed(failing: Step) -> 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 410, 500])
 def test_a_url_that_is_lost_needs_a_new_attempt(status: int) -> None:
-    """After a few tries; the attempt that brought it is on the bill."""
+    """After a few tries; the first attempt is on the bill."""
     error, server = fetched("/a.wav?Signature=secret", otherwise=answer(status))
     assert isinstance(error, TransientError)
     assert (error.code, error.may_be_billed, error.http_status) == ("LostUrl", True, None)
@@ -105,21 +105,21 @@ def test_a_url_that_is_lost_needs_a_new_attempt(status: int) -> None:
 
 
 def test_an_expired_url_is_called_expired() -> None:
-    """The time it was good for has passed."""
+    """The error names the expiry as the reason."""
     error, _ = fetched("/a.wav", otherwise=answer(403), expires_at=int(time.time()) - 60)
     assert isinstance(error, TransientError)
     assert "expired" in error.message
 
 
 def test_a_service_that_cannot_be_reached_for_the_fetch_was_billed() -> None:
-    """The fetch was never sent; the attempt was."""
+    """The fetch was never sent, but the attempt was."""
     error, _ = fetched("http://127.0.0.1:9/a.wav")
     assert isinstance(error, TransientError)
     assert (error.code, error.may_be_billed) == ("LostUrl", True)
 
 
 def test_redirects_are_followed_by_hand() -> None:
-    """Five of them."""
+    """Five redirects are followed."""
     hops = [answer(302, b"", {"Location": f"/hop-{number}"}) for number in range(5)]
     reply, server = fetched("/a.wav", *hops, answer(200, b"sound"))
     assert isinstance(reply, Response)
@@ -127,7 +127,7 @@ def test_redirects_are_followed_by_hand() -> None:
 
 
 def refused(url: str, *steps: Step, service: str = "", otherwise: Step | None = None) -> tuple[str, int]:
-    """Fetch what must be refused; returns the message and how many requests were sent."""
+    """Fetch a URL that must be refused; return the message and the number of requests that were sent."""
     error, server = fetched(url, *steps, service=service, otherwise=otherwise)
     assert isinstance(error, PermanentError)
     assert (error.code, error.may_be_billed) == ("RefusedUrl", True)
@@ -135,7 +135,7 @@ def refused(url: str, *steps: Step, service: str = "", otherwise: Step | None = 
 
 
 def test_endless_redirects_are_refused() -> None:
-    """A sixth one is not followed."""
+    """The sixth redirect is not followed."""
     _, requests = refused("/a.wav", otherwise=answer(302, b"", {"Location": "/a.wav"}))
     assert requests == 6
 
@@ -153,7 +153,7 @@ def test_endless_redirects_are_refused() -> None:
     ],
 )
 def test_no_service_leads_there(url: str) -> None:
-    """Not even one on this machine: cloud metadata, files, odd spellings; neither at once nor by a redirect."""
+    """Not even a service on this machine, directly or by redirect: cloud metadata, files, odd spellings."""
     assert refused("/a.wav", answer(302, b"", {"Location": url}))[1] == 1
     assert refused(url)[1] == 0
 
@@ -163,21 +163,21 @@ def test_no_service_leads_there(url: str) -> None:
     ["SERVER//a.wav", "http://localhost:9/a.wav", "http://0x7f.1/a.wav", "http://10.0.0.1/a.wav", "http://[::1]/"],
 )
 def test_a_public_service_does_not_lead_inside(url: str) -> None:
-    """By address or by name."""
+    """Neither by address nor by name."""
     message, requests = refused(url, service="http://8.8.8.8")
     assert requests == 0
     assert "private network" in message
 
 
 def test_an_endless_answer_is_cut_off() -> None:
-    """At the size cap; it is no audio of a sentence."""
+    """The size cap ends it: no sentence has so much audio."""
     error, _ = fetched("/a.wav", verbatim(raw_response(200, {"connection": "close"}, b"x" * 10_001)))
     assert isinstance(error, PermanentError)
     assert (error.code, error.may_be_billed) == ("AnswerTooLarge", True)
 
 
 def test_redirects_and_tries_have_one_end() -> None:
-    """An answer that drips is never silent and never over: the fetch is given up as a whole, not tried again."""
+    """An answer that drips is never silent and never ends: the whole fetch times out, and is not tried again."""
 
     async def drip(request: Request) -> None:
         request.writer.write(raw_response(200, {"transfer-encoding": "chunked"}, b""))

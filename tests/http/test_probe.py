@@ -1,4 +1,4 @@
-"""A service is asked whether it is there, and nothing is bought."""
+"""A probe finds out whether a service is reachable, and buys nothing."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _answering(status: int, requests: list[tuple[str, str, str | None]]) -> Iter
 
 @pytest.mark.parametrize("status", [200, 401, 404, 503])
 def test_the_status_is_told(status: int) -> None:
-    """One GET for the list of models, with the key."""
+    """One GET for the list of models, with the key, returns the status."""
     requests: list[tuple[str, str, str | None]] = []
     with _answering(status, requests) as url:
         assert probe(Endpoint("one", url, api_key="sk-probe")) == status
@@ -43,7 +43,7 @@ def test_the_status_is_told(status: int) -> None:
 
 
 def test_it_works_where_a_loop_runs() -> None:
-    """As in a web server that tests connections."""
+    """A web server may test connections within its loop."""
 
     async def inside(url: str) -> int:
         return probe(Endpoint("one", url, auth="none"))
@@ -55,6 +55,6 @@ def test_it_works_where_a_loop_runs() -> None:
 
 
 def test_nobody_there_is_said() -> None:
-    """As any other failure to connect."""
+    """It is reported like any other failure to connect."""
     with pytest.raises(TransientError, match="no connection"):
         probe(Endpoint("one", "http://127.0.0.1:9"))

@@ -1,4 +1,4 @@
-"""TLS that cannot be: told at once, in its own words, against real servers with certificates made for the test."""
+"""Failed TLS handshakes are reported immediately, against real servers with certificates made for the test."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 async def say(service: Endpoint) -> tuple[Speech | ServiceError | StoppedError, MemoryLedger]:
-    """Say one utterance."""
+    """Speak one utterance."""
     ledger = MemoryLedger()
     async with SpeechClient(service, CARD, LIMITS, clock=instant_clock()) as client:
         try:
@@ -63,7 +63,7 @@ def test_a_certificate_that_nobody_vouches_for_is_fatal_at_once(authority: Autho
 
 
 def test_plain_http_at_an_https_address_is_fatal_at_once() -> None:
-    """The port is another protocol's: no wait changes that."""
+    """The port speaks another protocol, and no wait changes that."""
 
     async def refuse(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n")
@@ -82,7 +82,7 @@ def test_plain_http_at_an_https_address_is_fatal_at_once() -> None:
 
 
 def test_an_untrusted_host_of_audio_is_not_bought_again(authority: Authority) -> None:
-    """The attempt is billed, and its row's matter; two rows in succession are the run's, before all are bought."""
+    """The attempt is billed and its row rejected; two such rows in succession stop the run."""
 
     async def main() -> None:
         async with serving_tls(authority.context("127.0.0.1")) as files, serving() as server:

@@ -31,7 +31,7 @@ KEY = "sk-very-secret-key"
 
 
 def reply_to(step: Step, *, timeouts: Timeouts = TIMEOUTS, method: str = "POST") -> Response:
-    """Send one request to a server that does one thing."""
+    """Send one request to a server that performs one step."""
 
     async def main() -> Response:
         async with serving(step) as server:
@@ -57,7 +57,7 @@ def test_an_answer_is_returned_whole_with_lower_case_headers() -> None:
 
 
 def test_a_redirect_is_an_answer() -> None:
-    """Nothing is followed here: the wire reads where it leads."""
+    """The transport follows no redirect: the wire room reads its target."""
     assert reply_to(answer(302, b"", {"Location": "http://elsewhere.example/"})).status == 302
 
 
@@ -70,7 +70,7 @@ def test_a_redirect_is_an_answer() -> None:
     ],
 )
 def test_a_body_without_length_or_chunks_is_marked_as_maybe_cut(content: bytes, complete: bool) -> None:
-    """A body that just ends with the connection could have been cut without any error."""
+    """A body that ends with the connection may have been cut without an error."""
     reply = reply_to(verbatim(content))
     assert (reply.body, reply.complete) == (b"abc", complete)
 
@@ -85,13 +85,13 @@ def test_a_body_without_length_or_chunks_is_marked_as_maybe_cut(content: bytes, 
     ],
 )
 def test_a_cut_answer_is_lost_and_may_be_billed(content: bytes) -> None:
-    """The service had the request: whatever breaks then may be on its bill."""
+    """The service had the request, so any later failure may be on its bill."""
     error = error_of(verbatim(content))
     assert (type(error), error.code, error.may_be_billed) == (TransientError, "ConnectionLost", True)
 
 
 def test_a_disconnect_after_the_request_was_read_may_be_billed() -> None:
-    """It looks like a refused connection to the HTTP library, and is not."""
+    """To the HTTP library it looks like a refused connection, but it is not."""
     error = error_of(disconnect)
     assert (type(error), error.code, error.may_be_billed) == (TransientError, "ConnectionLost", True)
 
@@ -103,7 +103,7 @@ def test_a_silent_service_times_out_and_may_be_billed() -> None:
 
 
 def test_an_answer_that_trickles_forever_times_out() -> None:
-    """Silence alone does not bound an answer: a byte now and then would hold a slot for ever."""
+    """A limit of silence alone does not bound an answer: single bytes could hold a slot for ever."""
 
     async def trickle(request: Any) -> None:
         request.writer.write(raw_response(200, {"transfer-encoding": "chunked"}, b""))
@@ -116,7 +116,7 @@ def test_an_answer_that_trickles_forever_times_out() -> None:
 
 
 def test_a_head_that_trickles_is_a_silence() -> None:
-    """A head is there within the longest silence, or not at all; bytes of it prolong nothing."""
+    """A head arrives within the longest silence, or not at all; its bytes extend nothing."""
 
     async def trickle(request: Any) -> None:
         for byte in raw_response(200, {"content-length": "0", "x": "y" * 60}, b""):
@@ -136,13 +136,13 @@ def test_a_head_that_trickles_is_a_silence() -> None:
     ],
 )
 def test_an_answer_over_the_cap_is_refused(step: Step) -> None:
-    """Declared, undeclared or hidden in compression: memory is bounded."""
+    """Declared, undeclared or compressed: memory is bounded."""
     error = error_of(step)
     assert (type(error), error.code, error.may_be_billed) == (PermanentError, "AnswerTooLarge", True)
 
 
 def test_a_compressed_answer_is_decompressed() -> None:
-    """Compression is not asked for; a proxy may do it all the same."""
+    """Compression is not requested, but a proxy may apply it."""
     assert reply_to(answer(200, gzip.compress(b"abc"), {"content-encoding": "gzip"})).body == b"abc"
 
 
@@ -185,7 +185,7 @@ async def _no_tls() -> AsyncIterator[str]:
 def test_what_never_left_is_surely_not_billed(
     address: Callable[[], AbstractAsyncContextManager[str]], code: str, kind: type[ServiceError]
 ) -> None:
-    """Refused, unknown host, no TLS: no request was sent; what waiting does not change is fatal at once."""
+    """Refused, unknown host, no TLS: no request was sent; a lasting cause is fatal immediately."""
 
     async def main() -> ServiceError:
         transport = Transport(TIMEOUTS)
@@ -202,7 +202,7 @@ def test_what_never_left_is_surely_not_billed(
 
 
 def test_a_name_that_was_known_will_be_again() -> None:
-    """A host that answered before and is not found now is an outage, not a wrong address."""
+    """A host that answered before and is unknown now is an outage, not a wrong address."""
 
     async def main() -> ServiceError:
         async with serving() as server:
@@ -232,7 +232,7 @@ def test_a_name_that_was_known_will_be_again() -> None:
     ],
 )
 def test_a_bad_address_is_never_retried(url: str) -> None:
-    """It will not get better, and nothing was sent."""
+    """It cannot get better, and nothing was sent."""
 
     async def main() -> ServiceError:
         transport = Transport(TIMEOUTS)
@@ -246,7 +246,7 @@ def test_a_bad_address_is_never_retried(url: str) -> None:
 
 
 def test_the_key_travels_only_where_it_was_given() -> None:
-    """A transport without a key sends none, and cookies and proxies of the environment play no part."""
+    """A transport without a key sends none; cookies and proxies of the environment have no effect."""
 
     async def main() -> list[dict[str, str]]:
         async with serving(otherwise=answer(200, b"ok", {"set-cookie": "a=b"})) as server:
@@ -271,7 +271,7 @@ def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("content", [b"no HTTP\r\n\r\n", b"", raw_response(200, {"content-length": "9"}, b"abc")])
 def test_the_key_is_in_no_exception(content: bytes) -> None:
-    """Neither in an error nor in anything it drags along: libraries keep the request in theirs."""
+    """Neither in an error nor in its context: the libraries' exceptions hold the request."""
 
     async def main() -> BaseException:
         async with serving(verbatim(content)) as server:
@@ -289,7 +289,7 @@ def test_the_key_is_in_no_exception(content: bytes) -> None:
 
 
 def test_as_many_connections_as_requests() -> None:
-    """Neither httpx's nor aiohttp's limit of 100 holds requests back: bounding them is the governor's business."""
+    """The default limits of 100 of httpx and aiohttp hold no requests back: only the limiter bounds them."""
 
     async def main() -> int:
         all_in = asyncio.Event()

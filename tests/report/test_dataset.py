@@ -1,4 +1,4 @@
-"""A dataset's tables as lazy frames, from a disk and from any store."""
+"""A dataset's tables as lazy frames, on a disk and on any store."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Place = Callable[[Path], str]
 
 @pytest.fixture(scope="module")
 def folder(tone_service: LocalService, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve rows in three parts, one of them a reject, with a column of the source's own; its name is a pattern."""
+    """Twelve rows in three parts, one of them a reject, with an extra source column; the folder's name is a pattern."""
     folder = tmp_path_factory.mktemp("a[1]")
     tone_service.set_faults([REFUSED])
     write_lines(folder / "lines.parquet", 12, chapter=pa.array(range(12)))
@@ -40,7 +40,7 @@ def folder(tone_service: LocalService, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(params=["local", "memory"])
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
-    """What brings a folder to where it is read from."""
+    """Puts a folder at the place from which it is read."""
     url = f"memory://{uuid.uuid4().hex}/out"
     filesystem, path = fsspec.core.url_to_fs(url)
 
@@ -58,7 +58,7 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
 
 
 def test_tables_are_frames_in_the_order_of_the_source(folder: Path, place: Place) -> None:
-    """With the published columns, then the source's; rejects hold the whole row; usage has a row for each request."""
+    """Published columns, then the source's; rejects hold the whole row; usage has a row for each request."""
     dataset = tts.open_dataset(place(folder))
     assert (dataset.parts, dataset.descriptor.rows, dataset.totals.speech) == ([0, 1, 2], 12, 11)
     speech = dataset.speech().collect()
@@ -74,7 +74,7 @@ def test_tables_are_frames_in_the_order_of_the_source(folder: Path, place: Place
 
 
 def test_what_is_selected_is_all_that_is_read(folder: Path, place: Place, tmp_path: Path) -> None:
-    """A file whose audio is damaged tells the rest; rows are filtered, sliced and counted as of any frame."""
+    """A file with damaged audio still yields other columns; rows can be filtered, sliced and counted."""
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     table = DatasetReader.open(copy).read("speech/part-00001.parquet", ["audio"])
@@ -92,7 +92,7 @@ def test_what_is_selected_is_all_that_is_read(folder: Path, place: Place, tmp_pa
 
 
 def test_an_unfinished_part_has_usage_only(folder: Path, place: Place, tmp_path: Path) -> None:
-    """Its speech and rejects are not shown; what its process may spend is one open row."""
+    """Its speech and rejects are not shown; the money that its process may spend is one open row."""
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     (copy / "parts.json").unlink()
@@ -117,7 +117,7 @@ def test_a_dataset_without_rows_has_empty_frames(folder: Path, tmp_path: Path) -
 
 
 def test_rows_know_their_file(folder: Path, place: Place) -> None:
-    """In the order that the files are named in."""
+    """In the order of the file names."""
     dataset = DatasetReader(open_store(place(folder)))
     names = ["speech/part-00002.parquet", "speech/part-00000.parquet"]
     frame = scan_table(dataset, "speech", names, "file").select("utterance_id", "file").collect()

@@ -1,4 +1,4 @@
-"""A bill that a spreadsheet opens calculates nothing that data or a service wrote."""
+"""A spreadsheet that opens a bill calculates nothing that data or a service wrote."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from tts_pipeline.report.spreadsheet import escape_formula, to_csv
     ],
 )
 def test_what_begins_like_a_formula_is_text(text: str) -> None:
-    """Also behind white space, quotes and what is not seen, and in full width."""
+    """Even behind white space, quotes and invisible characters, and in full width."""
     assert escape_formula(text)[0] in "'\ufffd"
     assert escape_formula(text).isprintable()
 
@@ -61,7 +61,7 @@ def test_columns_of_numbers_are_as_they_are() -> None:
 
 @given(st.lists(st.text(), min_size=1, max_size=5))
 def test_any_text_is_one_cell(texts: list[str]) -> None:
-    """Rows and columns stay what they are."""
+    """Rows and columns stay intact."""
     rows = list(
         csv.reader(io.StringIO(to_csv(pl.DataFrame({"a": texts, "b": texts}, schema={"a": pl.String, "b": pl.String}))))
     )

@@ -1,4 +1,4 @@
-"""The bill of datasets: equal to the service's own, told apart by anything, with nothing added that does not add."""
+"""The bill of datasets equals the service's own, in any grouping, and never adds unlike figures."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def write_dataset(place: str, tmp_path: Path, *rows: dict[str, Any], file: str =
 
 
 def test_the_totals_are_the_services_bill(tone_service: LocalService, tmp_path: Path) -> None:
-    """Requests, characters and cost of a job with refusals and retries, told apart and added up again."""
+    """Requests, characters and cost of a job with refusals and retries, grouped and added up again."""
     tone_service.set_faults([REFUSED, {"what": "error", "status": 500, "first": 2}])
     write_lines(tmp_path / "lines.parquet", 20, speaker=pa.array(["Cherry", "Stella"] * 10))
     job = job_of(tmp_path, tone_service.url, options={"tags": {"team": "blue"}})
@@ -80,7 +80,7 @@ def test_the_totals_are_the_services_bill(tone_service: LocalService, tmp_path: 
 
 
 def test_what_a_rebuild_spent_is_in_the_bill(tone_service: LocalService, tmp_path: Path) -> None:
-    """The old generation's requests, and those of a new one that is not finished yet."""
+    """The old generation's requests, and those of an unfinished new generation."""
     write_lines(tmp_path / "lines.parquet", 5)
     job = job_of(tmp_path, tone_service.url)
     run_job(job)
@@ -94,7 +94,7 @@ def test_what_a_rebuild_spent_is_in_the_bill(tone_service: LocalService, tmp_pat
 
 
 def test_currencies_are_never_added_together(tmp_path: Path) -> None:
-    """A row for each; a cost that is not known stays so, and is counted."""
+    """Each currency has a row; an unknown cost stays unknown, and is counted."""
     money = {"cost": Decimal("0.25"), "cost_upper_bound": Decimal("0.5")}
     rows = [a_request(currency=one, **money) for one in ("CNY", "USD", "CNY")]
     out = write_dataset(str(tmp_path / "out"), tmp_path, *rows, a_request(), a_request(currency="CNY"))
@@ -104,7 +104,7 @@ def test_currencies_are_never_added_together(tmp_path: Path) -> None:
 
 
 def test_days_and_hours_are_utc(tmp_path: Path) -> None:
-    """Whatever clock the reader lives by."""
+    """Whatever the reader's time zone."""
     late = datetime(2026, 3, 2, 0, 10, tzinfo=UTC)
     out = write_dataset(str(tmp_path / "out"), tmp_path, a_request(), a_request(started_at=late))
     assert [str(day) for day in usage_report([out], ["day"])["day"]] == ["2026-03-01", "2026-03-02"]
@@ -115,7 +115,7 @@ def test_days_and_hours_are_utc(tmp_path: Path) -> None:
 
 
 def test_a_url_is_a_dataset_like_any_other(tmp_path: Path) -> None:
-    """Several places are one bill, told apart by place; one given twice counts once, whatever its path."""
+    """Several datasets are one bill, grouped by dataset; a repeated one counts once, whatever its path."""
     root = uuid.uuid4().hex
     remote = write_dataset(f"memory://{root}/out", tmp_path, a_request(), a_request(voice="Cherry"))
     local = write_dataset(str(tmp_path / "out [1]"), tmp_path, a_request())
@@ -139,7 +139,7 @@ def test_a_dataset_without_requests_has_an_empty_bill(tmp_path: Path) -> None:
     ("by", "said"), [("voize", "Did you mean 'voice'"), ("tag:", "tag:KEY"), ("cost", "Known: day, hour")]
 )
 def test_what_it_cannot_be_told_apart_by_is_named(tmp_path: Path, by: str, said: str) -> None:
-    """With the nearest name, and all there are."""
+    """The error has the nearest name, and all known names."""
     out = write_dataset(str(tmp_path / "out"), tmp_path)
     with pytest.raises(ConfigurationError, match=said):
         usage_report([out], [by])
@@ -154,7 +154,7 @@ def test_a_place_without_a_dataset_is_told(tmp_path: Path) -> None:
 
 
 def test_a_damaged_file_is_a_storage_error(tmp_path: Path) -> None:
-    """Not a bill without it."""
+    """Not a bill without this file."""
     out = write_dataset(str(tmp_path / "out"), tmp_path, a_request())
     (tmp_path / "out/usage/part-00001-b.parquet").write_bytes(b"PAR1 not really")
     with pytest.raises(StorageError, match="reading usage tables"):
@@ -178,7 +178,7 @@ def _amounts(billed: int, at_most: int, cost: str, cost_at_most: str) -> dict[st
     ids=["negative characters", "more characters confirmed", "negative cost", "more cost confirmed"],
 )
 def test_amounts_that_cannot_be_true_are_a_damaged_file(tmp_path: Path, amounts: dict[str, Any]) -> None:
-    """A hostile file makes nobody's bill smaller: it is named, on a disk and at a URL."""
+    """A hostile file makes no bill smaller: the error names it, on a disk and at a URL."""
     for place in (str(tmp_path / "out"), f"memory://damaged-{uuid.uuid4().hex}"):
         write_dataset(place, tmp_path, a_request())
         write_dataset(place, tmp_path, a_request(), a_request(**amounts), file="usage/part-00000-b")
@@ -187,7 +187,7 @@ def test_amounts_that_cannot_be_true_are_a_damaged_file(tmp_path: Path, amounts:
 
 
 def test_what_rests_on_reports_that_cannot_be_true_is_told(tmp_path: Path) -> None:
-    """How many requests, and what they may cost; a file of an earlier version does not tell, and is read."""
+    """The number and the possible cost of such requests; files of earlier versions lack the column, and are read."""
     good, bad = _amounts(10, 10, "1", "1"), {**_amounts(10, 10_000, "1", "1000"), "implausible": True}
     place = write_dataset(str(tmp_path / "out"), tmp_path, a_request(**good), a_request(**bad), a_request(**bad))
     earlier = to_table([a_request(**good)], usage_schema()).drop_columns(["implausible"])
@@ -213,14 +213,14 @@ ROWS: list[Mapping[str, str | None] | None] = [{"team": "news", "night": "7"}, {
 
 @pytest.fixture
 def rows(tmp_path: Path) -> pl.LazyFrame:
-    """Read from a file, as usage is."""
+    """Rows read from a file, as usage is."""
     entries = [None if row is None else list(row.items()) for row in ROWS]
     pq.write_table(pa.table({"tags": pa.array(entries, TAGS)}), tmp_path / "usage.parquet")
     return pl.scan_parquet(tmp_path / "usage.parquet")
 
 
 def test_a_tag_is_null_where_a_row_does_not_have_it(rows: pl.LazyFrame) -> None:
-    """Rows without tags, with other ones and with an empty one are all without it."""
+    """Rows without tags, with other tags or with an empty tag all lack it."""
     asked = rows.select(team=tag("team"), night=tag("night"), other=tag("other")).collect()
     assert asked.to_dict(as_series=False) == {
         "team": ["news", None, None, None],
@@ -235,7 +235,7 @@ def test_keys_are_those_of_all_rows(rows: pl.LazyFrame) -> None:
 
 
 def test_a_table_without_rows_has_no_tags() -> None:
-    """As a dataset has that nothing was sent for."""
+    """A dataset without requests has such a table."""
     none = pl.DataFrame(pa.table({"tags": pa.array([], TAGS)})).lazy()
     assert none.select(tag("team")).collect().height == 0
     assert none.select(tag_keys()).collect().height == 0
@@ -246,7 +246,7 @@ CLAIM = Claim("j", "i", 1_700_000_000_000_000, 500, Decimal("0.04"), "CNY", "loc
 
 @pytest.fixture
 def claimed(tmp_path: Path) -> Path:
-    """A dataset of which nothing is published: one part is claimed."""
+    """A dataset without published parts: one part is claimed."""
     store = open_store(tmp_path / "out", tmp_path)
     store.write("dataset.json", b"{}")
     write_claim(store, 3, CLAIM)
@@ -257,7 +257,7 @@ def claimed(tmp_path: Path) -> Path:
 def test_a_job_that_was_killed_is_on_the_bill(
     emulator: StartEmulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And not run again: confirmed <= charged <= possible, in characters and money, on the report and the page."""
+    """Before a new run: confirmed <= charged <= possible, in characters and money, on the report and the page."""
     service = emulator(voice_mode="tone", tone_bytes=2_000, latency_ms=100)
     write_source(tmp_path / "lines.parquet", 100)
     job = KilledJob(service, tmp_path / "lines.parquet", str(tmp_path / "out"), tmp_path / "work", 4)
@@ -282,7 +282,7 @@ def test_a_job_that_was_killed_is_on_the_bill(
 
 
 def test_an_open_part_is_told_apart_like_any_request(claimed: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """By account, tag and service; programs get each with its machine; an open part of a rebuild counts as well."""
+    """By account, tag and service; programs get each with its machine; an open part of a rebuild counts too."""
     (row,) = usage_report([claimed], ["account", "tag:team", "outcome"]).to_dicts()
     assert (row["account"], row["tag:team"], row["outcome"], row["cost_upper_bound"]) == (
         *("books", "blue", "unknown"),
@@ -296,7 +296,7 @@ def test_an_open_part_is_told_apart_like_any_request(claimed: Path, capsys: pyte
 
 
 def test_an_open_part_without_a_price_has_no_cost(claimed: Path) -> None:
-    """Null, which is not 0; it is counted among open parts, not among requests."""
+    """Its cost is null, not 0; it counts among open parts, not among requests."""
     write_claim(open_store(claimed, claimed), 3, replace(CLAIM, cost_upper_bound=None, currency=None))
     (row,) = usage_report([claimed]).to_dicts()
     assert (row["cost"], row["cost_upper_bound"], row["requests_without_cost"], row["open_parts"]) == (None, None, 0, 1)
@@ -304,7 +304,7 @@ def test_an_open_part_without_a_price_has_no_cost(claimed: Path) -> None:
 
 @pytest.mark.parametrize("damage", [b"", b"{}", b'{"cost_upper_bound": "x"}', b"[1]"])
 def test_a_damaged_claim_is_named(claimed: Path, damage: bytes) -> None:
-    """A bill without what it may have spent would be short."""
+    """Without its possible spending the bill would be too low."""
     (claim,) = (claimed / "claims").iterdir()
     claim.write_bytes(damage)
     with pytest.raises(StorageError, match=rf"{claim.name}.* is damaged"):
