@@ -1,4 +1,4 @@
-"""An authority and certificates, made when tests run, and a real server that speaks TLS with them."""
+"""An authority and certificates, made when the tests run, and a real TLS server that uses them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Authority:
         (self.folder / f"{hashed.stdout.strip()}.0").write_bytes(self.file.read_bytes())
 
     def context(self, *hosts: str, days: int = 30, self_signed: bool = False) -> ssl.SSLContext:
-        """Return what a server of these hosts speaks TLS with; fewer than 0 days is expired."""
+        """Return the TLS context of a server for these hosts; fewer than 0 days is expired."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = _name(hosts[0])
         issuer, signer = (name, key) if self_signed else (self._name, self._key)

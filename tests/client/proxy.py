@@ -1,4 +1,4 @@
-"""A real proxy: it opens tunnels, passes plain requests on, may want a login, and looks names up by itself."""
+"""A real proxy: it opens tunnels, forwards plain requests, may require a login, and resolves names itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real HTTP server that does to each request what a script says, down to cutting the connection; and its client."""
+"""A real HTTP server that treats each request by a script, down to cutting the connection; and its client."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tts_pipeline.models import Speech, Utterance
 
 @dataclass
 class Request:
-    """One request as it was read, and the connection it came on."""
+    """One request as it was read, and its connection."""
 
     method: str
     path: str
@@ -37,7 +37,7 @@ class Request:
 
     @property
     def text(self) -> str:
-        """What was to be said."""
+        """The text to speak."""
         return str(json.loads(self.body)["input"])
 
 
@@ -45,7 +45,7 @@ Step = Callable[[Request], Awaitable[None]]
 
 
 def wav(seconds: float = 0.5, rate_hz: int = 24_000) -> bytes:
-    """Make a WAV file of a hum that dies away, as speech does."""
+    """Make a WAV file of a hum that fades, as speech does."""
     frames = int(seconds * rate_hz)
     loudness = [99 * (frames - index) // frames for index in range(frames)]
     samples = b"".join(struct.pack("<h", (index % 99) * loud) for index, loud in enumerate(loudness))
@@ -53,13 +53,13 @@ def wav(seconds: float = 0.5, rate_hz: int = 24_000) -> bytes:
 
 
 def raw_response(status: int, headers: dict[str, str], body: bytes) -> bytes:
-    """Write an answer down; no header is added."""
+    """Return the bytes of an answer; no header is added."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"HTTP/1.1 {status} Whatever\r\n{lines}\r\n".encode() + body
 
 
 def answer(status: int, body: bytes | dict[str, Any] = b"", headers: dict[str, str] | None = None) -> Step:
-    """Answer properly."""
+    """Return a good answer."""
     content = json.dumps(body).encode() if isinstance(body, dict) else body
     kind = {"content-type": "application/json"} if isinstance(body, dict) else {}
 
@@ -80,13 +80,13 @@ def speech_body(audio: bytes | None = None, *, characters: int | None = None, **
 
 
 def url_body(url: str, *, expires_at: int | None = None, characters: int | None = None) -> dict[str, Any]:
-    """Return the JSON of an answer whose audio is elsewhere."""
+    """Return the JSON of an answer whose audio is at a URL."""
     audio = {"data": "", "url": url, **({} if expires_at is None else {"expires_at": expires_at})}
     return speech_body(characters=characters, output={"finish_reason": "stop", "audio": audio})
 
 
 def verbatim(content: bytes, *, close: bool = True) -> Step:
-    """Write bytes as they are, then close the connection."""
+    """Write the bytes, then close the connection."""
 
     async def step(request: Request) -> None:
         request.writer.write(content)
@@ -98,7 +98,7 @@ def verbatim(content: bytes, *, close: bool = True) -> Step:
 
 
 async def disconnect(request: Request) -> None:
-    """Hang up after the request was read."""
+    """Close the connection after the request was read."""
     request.writer.close()
 
 
@@ -107,7 +107,7 @@ async def silence(_: Request) -> None:
 
 
 def after(event: asyncio.Event, then: Step) -> Step:
-    """Wait for the test's word before going on."""
+    """Wait for the test's signal before going on."""
 
     async def step(request: Request) -> None:
         await event.wait()
@@ -150,7 +150,7 @@ class ScriptedServer:
             writer.close()
 
     async def wait_for_requests(self, count: int) -> None:
-        """Wait until that many requests have come in all."""
+        """Wait until so many requests have arrived in all."""
         async with self._arrival:
             await self._arrival.wait_for(lambda: len(self.requests) >= count)
 
@@ -160,7 +160,7 @@ class ScriptedServer:
             self._arrival.notify_all()
 
     async def close(self) -> None:
-        """End every connection."""
+        """Close every connection."""
         for task in list(self._connections):
             task.cancel()
         await asyncio.gather(*self._connections)
@@ -200,7 +200,7 @@ LONG = Utterance("a", LONG_TEXT)
 
 
 def instant_clock() -> Clock:
-    """Return a clock on which waiting takes no time."""
+    """Return a clock whose waits take no time."""
 
     async def sleep(_: float) -> None:
         await asyncio.sleep(0)
@@ -217,7 +217,7 @@ def client_of(
     audio: AudioSettings | None = None,
     quality: QualityPolicy | None = None,
 ) -> SpeechClient:
-    """Return a client of a server, on a clock on which waiting takes no time."""
+    """Return a client of a server, with a clock whose waits take no time."""
     service = Endpoint("s", server.url, api_key=KEY)
     clock = clock or instant_clock()
     return SpeechClient(service, card, limits, audio=audio, quality=quality, clock=clock, random=Random(1))
@@ -230,7 +230,7 @@ def synthesize(
     ledger: MemoryLedger | None = None,
     **settings: Any,
 ) -> tuple[Speech | ServiceError | StoppedError, MemoryLedger, ScriptedServer]:
-    """Say one utterance to a server that follows a script; the settings are those of ``client_of``."""
+    """Speak one utterance with a server that follows a script; the settings are those of ``client_of``."""
     known = MemoryLedger() if ledger is None else ledger
 
     async def main() -> tuple[Speech | ServiceError | StoppedError, MemoryLedger, ScriptedServer]:
@@ -244,7 +244,7 @@ def synthesize(
 
 
 def synthesize_speech(*steps: Step, utterance: Utterance = HELLO, **settings: Any) -> Speech:
-    """Say one utterance that becomes speech."""
+    """Speak one utterance that becomes speech."""
     speech, _, _ = synthesize(*steps, utterance=utterance, **settings)
     assert isinstance(speech, Speech)
     return speech

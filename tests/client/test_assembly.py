@@ -1,4 +1,4 @@
-"""Speech made of the answers to its segments: audio, words, usage and flags."""
+"""Speech is assembled from the answers to its segments: audio, words, usage and flags."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tts_pipeline.models import Audio, Speech, Usage
 
 
 def test_an_utterance_becomes_a_speech() -> None:
-    """The very bytes that the service sent, measured, with its usage and cost."""
+    """With the very bytes that the service sent, measured, and with its usage and cost."""
     speech, ledger, server = synthesize(answer(200, speech_body(characters=6)))
     assert isinstance(speech, Speech)
     assert (speech.audio.data, speech.audio.format, speech.audio.duration_ms) == (wav(), "wav", 500)
@@ -50,7 +50,7 @@ def audio_of(seconds: float) -> Audio:
 
 
 def with_words(seconds: float, text: str) -> dict[str, Any]:
-    """Answer with one word that takes all of the audio."""
+    """Return an answer with one word that lasts as long as the audio."""
     word = {"text": text, "begin_time": 0, "end_time": int(seconds * 1_000), "begin_index": 0, "end_index": len(text)}
     good = speech_body(wav(seconds))
     good["output"]["sentence"] = {"words": [word]}
@@ -58,7 +58,7 @@ def with_words(seconds: float, text: str) -> dict[str, Any]:
 
 
 def test_a_long_text_is_said_in_segments_and_joined_with_pauses() -> None:
-    """Audio, words, usage and places are those of the whole; each segment is a request of its own."""
+    """Audio, words, usage and offsets are those of the whole; each segment is a separate request."""
     first, second = LONG_TEXT[:37], LONG_TEXT[38:]
     steps = [answer(200, with_words(0.5, first)), answer(200, with_words(0.25, second))]
     speech, ledger, server = synthesize(*steps, utterance=LONG, card=IN_TWO)
@@ -75,13 +75,13 @@ def test_a_long_text_is_said_in_segments_and_joined_with_pauses() -> None:
 
 
 def test_words_are_those_of_every_segment_or_none() -> None:
-    """Where one segment has none, a reader would take the rest for silence."""
+    """If one segment lacks words, a reader would take it for silence."""
     steps = [answer(200, with_words(0.5, LONG_TEXT[:37])), answer(200, speech_body())]
     assert synthesize_speech(*steps, utterance=LONG, card=IN_TWO).words is None
 
 
 def test_a_segment_that_was_billed_otherwise_flags_the_whole() -> None:
-    """The other segment has no report: its count of ours is billed, and the report of the whole is of the first."""
+    """The other segment has no report: our count is billed for it, and the whole reports only the first."""
     steps = [answer(200, speech_body(characters=40)), answer(200, speech_body())]
     speech = synthesize_speech(*steps, utterance=LONG, card=IN_TWO)
     assert CHARACTERS_MISMATCH in speech.quality
@@ -90,7 +90,7 @@ def test_a_segment_that_was_billed_otherwise_flags_the_whole() -> None:
 
 
 def test_a_figure_that_no_segment_reports_stays_unknown() -> None:
-    """None is not 0; a figure that some report is their sum."""
+    """None is not 0; a figure that some segments report is their sum."""
     first, second = Usage(input_tokens=3), Usage(input_tokens=4, output_tokens=5)
     assert total_usage([first, Usage()]) == first
     assert total_usage([first, second]) == Usage(input_tokens=7, output_tokens=5)
@@ -98,7 +98,7 @@ def test_a_figure_that_no_segment_reports_stays_unknown() -> None:
 
 
 def test_audio_is_converted_as_asked_for() -> None:
-    """Another format and rate than received, for one segment too."""
+    """To another format and rate than received, even for one segment."""
     speech = synthesize_speech(audio=AudioSettings(format="flac", sample_rate_hz=16_000))
     assert (speech.audio.format, speech.audio.sample_rate_hz, speech.audio.duration_ms) == ("flac", 16_000, 500)
 

@@ -1,4 +1,4 @@
-"""What was bought before is taken in place of buying it again; against a real server that counts."""
+"""Cached audio replaces a purchase, against a real server that counts."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SENTENCES = ("One is first.", "Two is next.", "Three is last.")
 
 
 class DictCache:
-    """A cache in memory that remembers what it was asked for and given."""
+    """A cache in memory that remembers its calls."""
 
     def __init__(self, cached: Mapping[tuple[str, int], CachedAudio] | None = None) -> None:
         self.entries = dict(cached or {})
@@ -89,7 +89,7 @@ def synthesize(
 
 
 def test_what_is_found_is_not_bought() -> None:
-    """Nothing is sent or written down; it costs nothing, and says where it came from and what it was then."""
+    """Nothing is sent or recorded; the speech costs nothing, and keeps its origin and its first facts."""
     entry = cached_audio_of("Hello.", quality=("unverified_length",))
     speech, ledger, server = synthesize(DictCache({key_of("Hello."): entry}))
     assert (server.requests, ledger.attempts) == ([], [])
@@ -109,7 +109,7 @@ FALSE_FACTS: list[dict[str, Any]] = [
 
 
 def test_what_was_said_of_audio_where_it_was_kept_is_not_believed() -> None:
-    """Its bytes say what it is: what they are not, a clip of hours, or no audio at all, is not taken but bought."""
+    """Its bytes decide: a false description, a clip of hours, or no audio at all is bought again."""
     entry = cached_audio_of("Hello.")
     true = entry.answer.audio
     false_audios = [
@@ -128,14 +128,14 @@ def test_what_was_said_of_audio_where_it_was_kept_is_not_believed() -> None:
 
 
 def test_without_a_price_it_costs_what_everything_does_then() -> None:
-    """Null, so that a sum over a column of unknown costs stays unknown."""
+    """Null, so that the sum of a column with unknown costs stays unknown."""
     card = replace(CARD, prices=())
     speech, _, _ = synthesize(DictCache({key_of("Hello.", card=card): cached_audio_of("Hello.")}), card=card)
     assert (speech.cost, speech.currency) == (None, None)
 
 
 def test_what_is_bought_is_given_to_the_cache_as_received() -> None:
-    """Under the key of its request and with the name of its utterance; so it is bought once."""
+    """Under the key of its request and with the id of its utterance, so it is bought once."""
     cache = DictCache()
     first, _, _ = synthesize(cache, answer(200, speech_body(characters=6)), audio=AudioSettings("flac"))
     assert (cache.lookups, [one.origin for one in cache.stored]) == ([key_of("Hello.")], ["a"])
@@ -147,14 +147,14 @@ def test_what_is_bought_is_given_to_the_cache_as_received() -> None:
 
 
 def test_another_take_is_another_purchase() -> None:
-    """The same request under another take is not taken."""
+    """The cache returns no audio of another take of the same request."""
     cache = DictCache({key_of("Hello."): cached_audio_of("Hello.")})
     speech, _, server = synthesize(cache, utterance=replace(HELLO, take=1))
     assert (len(server.requests), speech.deduplicated_from) == (1, None)
 
 
 def test_a_long_text_buys_only_the_segments_that_are_not_found() -> None:
-    """Then something was bought: it does not count as reused, and costs what was sent."""
+    """The speech was then bought: it does not count as reused, and costs its requests."""
     cache = DictCache({key_of(SENTENCES[1]): cached_audio_of(SENTENCES[1])})
     speech, ledger, server = synthesize(cache, utterance=LONG, card=SHORT_CARD)
     assert [request.text for request in server.requests] == [SENTENCES[0], SENTENCES[2]]
@@ -165,7 +165,7 @@ def test_a_long_text_buys_only_the_segments_that_are_not_found() -> None:
 
 
 def test_a_long_text_whose_segments_are_all_found_buys_nothing() -> None:
-    """It is joined anew, its words stand at their places in the whole text, and the first origin is told."""
+    """It is joined anew, its words get their places in the whole text, and the first origin is reported."""
     cached = {key_of(text): cached_audio_of(text, origin=f"store#{place}") for place, text in enumerate(SENTENCES)}
     speech, ledger, server = synthesize(DictCache(cached), utterance=LONG, card=SHORT_CARD)
     assert (server.requests, ledger.attempts) == ([], [])
@@ -175,7 +175,7 @@ def test_a_long_text_whose_segments_are_all_found_buys_nothing() -> None:
 
 
 def test_a_long_text_that_is_found_whole_is_taken_as_it_was_joined() -> None:
-    """With the number of its segments; whether these were billed otherwise is what was found then."""
+    """With its number of segments and its flags; the report of its usage adds no flag now."""
     entry = cached_audio_of(LONG.text, segments=3, usage=Usage(characters_reported=39))
     speech, _, server = synthesize(DictCache({key_of(LONG.text): entry}), utterance=LONG, card=SHORT_CARD)
     assert (server.requests, speech.segments, speech.quality) == ([], 3, ())
@@ -183,7 +183,7 @@ def test_a_long_text_that_is_found_whole_is_taken_as_it_was_joined() -> None:
 
 
 def test_found_audio_is_converted_as_wanted() -> None:
-    """What is held as received becomes what this job asks for."""
+    """The cache holds audio as received; the job's format applies to it."""
     entry = cached_audio_of("Hello.")
     speech, _, _ = synthesize(DictCache({key_of("Hello."): entry}), audio=AudioSettings("flac", 16_000))
     assert (speech.audio.format, speech.audio.sample_rate_hz, speech.audio.duration_ms) == ("flac", 16_000, 500)
@@ -191,7 +191,7 @@ def test_found_audio_is_converted_as_wanted() -> None:
 
 @pytest.mark.parametrize(("action", "sent"), [("keep", 0), ("retry", 0), ("reject", 1)])
 def test_audio_that_the_policy_would_reject_is_bought_anew(action: Any, sent: int) -> None:
-    """What it would only try again is taken: it is the best of what was bought then."""
+    """Audio that the policy would only retry is reused: it was the best take then."""
     cache = DictCache({key_of("Hello."): cached_audio_of("Hello.", quality=("clipped",))})
     _, _, server = synthesize(cache, quality=QualityPolicy({"clipped": action}))
     assert len(server.requests) == sent
@@ -212,7 +212,7 @@ class _LedgerWithAnswer(MemoryLedger):
 
 
 def test_what_is_paid_for_goes_before_what_is_found() -> None:
-    """The segments of an utterance that is partly bought are looked up, but not the whole: it is not all reused."""
+    """For a partly bought utterance, only segments are looked up, not the whole: it is not all reused."""
     cached = {key_of(text): cached_audio_of(text) for text in (*SENTENCES, LONG.text)}
     cache = DictCache(cached)
     ledger = _LedgerWithAnswer(cached_audio_of("x").answer.audio)

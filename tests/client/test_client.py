@@ -1,4 +1,4 @@
-"""The client, against a real server: what is bought, what is written down, and what ends in which error."""
+"""The client against a real server: its purchases, its records, and its errors."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from tts_pipeline.models import Price, Speech, Utterance
 
 
 def test_a_client_alone_needs_no_ledger() -> None:
-    """It keeps one in memory for the call."""
+    """It keeps a ledger in memory for the call."""
 
     async def main(client: SpeechClient, _: ScriptedServer) -> None:
         assert (await client.synthesize(HELLO)).attempts == 1
@@ -55,7 +55,7 @@ def test_a_client_alone_needs_no_ledger() -> None:
     ],
 )
 def test_a_text_that_cannot_be_sent_is_refused_before_it_is(text: str, code: str) -> None:
-    """Its own reject, with no attempt."""
+    """It is rejected, with no attempt."""
     error, ledger, server = synthesize(utterance=Utterance("a", text))
     assert isinstance(error, PermanentError)
     assert (error.code, error.attempts, error.cost) == (code, 0, None)
@@ -64,7 +64,7 @@ def test_a_text_that_cannot_be_sent_is_refused_before_it_is(text: str, code: str
 
 
 def test_a_text_without_anything_to_say_is_sent_where_that_is_asked_for() -> None:
-    """Also the pieces of a text."""
+    """Such pieces of a text, too."""
 
     async def main() -> list[str]:
         card = replace(CARD, input_limit=12)
@@ -79,7 +79,7 @@ def test_a_text_without_anything_to_say_is_sent_where_that_is_asked_for() -> Non
 
 
 def test_after_a_fatal_error_nothing_is_sent() -> None:
-    """The key does not get better."""
+    """A wrong key stays wrong."""
 
     async def main(client: SpeechClient, server: ScriptedServer) -> None:
         with pytest.raises(FatalError):
@@ -93,7 +93,7 @@ def test_after_a_fatal_error_nothing_is_sent() -> None:
 
 
 def test_a_stop_lets_attempts_in_flight_end() -> None:
-    """They are paid for; whoever waits gets the reason."""
+    """They are paid for; waiting callers get the reason."""
     go = asyncio.Event()
 
     async def main(client: SpeechClient, server: ScriptedServer) -> None:
@@ -122,7 +122,7 @@ def test_every_row_gets_its_own_audio() -> None:
 
 
 def test_a_poisonous_text_is_one_reject_and_the_rest_is_done() -> None:
-    """A text that always gets a 500, and one that a proxy forbids."""
+    """One text always gets a 500, and a proxy forbids another."""
 
     async def moody(request: Any) -> None:
         bad = {"Row 50": answer(500, b"oops"), "Row 99": answer(403, b"<html>no</html>")}
@@ -155,13 +155,13 @@ def test_a_key_that_no_header_can_carry_is_refused_unseen(key: str) -> None:
 
 
 def test_a_key_is_not_sent_over_plain_http_to_another_machine() -> None:
-    """Whoever is in between could read it."""
+    """Any machine in between could read it."""
     with pytest.raises(ConfigurationError):
         SpeechClient(Endpoint("s", "http://api.example", api_key=KEY), CARD)
 
 
 def test_the_cards_own_rate_holds_unless_told_otherwise() -> None:
-    """What the maker enforces is kept to without being asked."""
+    """The maker's limit is kept by default."""
     slept: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -189,7 +189,7 @@ def test_the_cards_own_rate_holds_unless_told_otherwise() -> None:
     ("prices", "said"), [((PRICE,), "s may charge otherwise"), ((), "no price is known for m on s")]
 )
 def test_a_doubtful_cost_is_told_once(caplog: pytest.LogCaptureFixture, prices: tuple[Price, ...], said: str) -> None:
-    """A maker's list price on another's service, and no price at all; however many utterances there are."""
+    """For a maker's list price on another's service, and for no price; however many utterances come."""
 
     async def main() -> None:
         async with serving() as server, client_of(server, card=replace(CARD, prices=prices)) as client:

@@ -1,4 +1,4 @@
-"""A company's certificates and its proxy, against a real proxy and real TLS; the hosts are only known to the proxy."""
+"""A company's certificates and proxy, with a real proxy and real TLS; only the proxy knows the hosts."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 async def behind_proxy(
     authority: Authority, *steps: Step, otherwise: Step | None = None, login: str | None = None
 ) -> AsyncIterator[tuple[Proxy, ScriptedServer]]:
-    """Run a service that is only reached through a proxy, under a name that nobody else knows."""
+    """Run a service that is reachable only through a proxy, under a name that only the proxy knows."""
     context = authority.context(HOST, "files.example")
     async with serving_tls(context, *steps, otherwise=otherwise) as server:
         port = int(server.url.rpartition(":")[2])
@@ -65,7 +65,7 @@ async def behind_proxy(
 
 
 async def say(service: Endpoint) -> tuple[Speech | ServiceError | StoppedError, MemoryLedger]:
-    """Say one utterance."""
+    """Speak one utterance."""
     ledger = MemoryLedger()
     async with SpeechClient(service, CARD, LIMITS, clock=instant_clock()) as client:
         try:
@@ -83,7 +83,7 @@ def service_of(authority: Authority | None = None, proxy: str | None = None, url
 def test_an_authority_of_ones_own_is_trusted(
     authority: Authority, variable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Named for the service, or for all programs of this machine."""
+    """If it is configured for the service, or for all programs of this machine."""
 
     async def main() -> Speech | ServiceError | StoppedError:
         async with serving_tls(authority.context("127.0.0.1", days=1)) as server:
@@ -105,7 +105,7 @@ def test_an_authority_of_ones_own_is_trusted(
 def test_a_certificate_is_wrong_in_its_own_way(
     authority: Authority, host: str, given: dict[str, Any], words: tuple[str, ...]
 ) -> None:
-    """Whoever signed it: fatal at once, unsent, with what to do."""
+    """Each fault is fatal immediately, unsent, with the way out."""
 
     async def main() -> None:
         async with serving_tls(authority.context(host, **given)) as server:
@@ -123,7 +123,7 @@ def test_a_certificate_is_wrong_in_its_own_way(
 def test_certificates_that_cannot_be_read_are_a_setting(
     authority: Authority, variable: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before anything is sent; the file is named."""
+    """The error comes before anything is sent, and names the file."""
     file = authority.folder / name
     if name == "empty.pem":
         file.write_text("")
@@ -168,7 +168,7 @@ def test_a_proxy_is_on_the_way_to_the_service_and_its_audio(
 
 @pytest.mark.parametrize("setting", ["NO_PROXY", "none", "loopback"])
 def test_a_proxy_is_passed_by(authority: Authority, setting: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For hosts that are listed, for a service that says so, and always for this machine."""
+    """For listed hosts, for a service that says so, and always for this machine."""
 
     async def main() -> None:
         async with serving_tls(authority.context("localhost", "127.0.0.1")) as server:
@@ -181,7 +181,7 @@ def test_a_proxy_is_passed_by(authority: Authority, setting: str, monkeypatch: p
 
 
 def test_plain_requests_go_through_it_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A service without a key may be plain http; its requests are then the proxy's to read."""
+    """A service without a key may use plain http; the proxy can then read its requests."""
 
     async def main() -> None:
         async with serving(answer(200, speech_body())) as server:
@@ -199,7 +199,7 @@ def test_plain_requests_go_through_it_as_they_are(monkeypatch: pytest.MonkeyPatc
     ("status", "code"), [(407, "ProxyRefused"), (403, "ProxyRefused"), (405, "ProxyRefused"), (502, "ConnectionFailed")]
 )
 def test_a_proxy_that_refuses_is_named(authority: Authority, status: int, code: str) -> None:
-    """Its refusal is fatal at once, its trouble is waited for; nothing was sent, nothing is billed."""
+    """Its refusal is fatal immediately, its own trouble is transient; nothing was sent, nothing is billed."""
 
     async def main() -> None:
         async with proxying(Proxy({}, status=status)) as proxy:
@@ -236,7 +236,7 @@ def test_a_proxy_that_refuses_is_named(authority: Authority, status: int, code: 
     ],
 )
 def test_no_answer_leads_the_proxy_inside(authority: Authority, url: str, requests: int) -> None:
-    """The proxy looks names up, so they are judged by themselves, and addresses as ever."""
+    """The proxy resolves names, so names are checked by themselves, and addresses as always."""
 
     async def main() -> None:
         async with behind_proxy(authority, answer(200, url_body(url))) as (proxy, _):
@@ -248,7 +248,7 @@ def test_no_answer_leads_the_proxy_inside(authority: Authority, url: str, reques
 
 
 def test_a_proxy_that_refuses_the_audios_host_is_not_paid_for_twice(authority: Authority) -> None:
-    """The answer is on the bill; the next row would end the same way, and then the run stops."""
+    """The answer is on the bill; a second row with the same end stops the run."""
 
     async def main() -> None:
         async with behind_proxy(authority, otherwise=answer(200, url_body("https://files.example/a"))) as (proxy, _):
@@ -261,7 +261,7 @@ def test_a_proxy_that_refuses_the_audios_host_is_not_paid_for_twice(authority: A
 
 
 def test_a_probe_goes_the_same_way(authority: Authority) -> None:
-    """What tests a connection tests its certificates, its proxy, its query and its headers too."""
+    """A probe uses the same certificates, proxy, query and headers."""
 
     async def main() -> None:
         async with behind_proxy(authority, otherwise=answer(200, b"{}")) as (proxy, server):

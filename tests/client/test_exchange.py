@@ -1,4 +1,4 @@
-"""One exchange, against a real server: an answer is read, its audio fetched and measured, its failure completed."""
+"""One exchange against a real server: read an answer, fetch and measure its audio, complete its failure."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from tts_pipeline.models import Speech, Utterance
 
 
 def test_a_failed_answers_own_report_is_on_the_bill() -> None:
-    """It says what it charged: at most that."""
+    """Its report is the upper bound."""
     _, ledger, _ = synthesize(answer(200, speech_body(wav()[:-100], characters=60)))
     settlement = ledger.settlements[ledger.attempts[0].attempt_id]
     assert (settlement.usage.characters_reported, settlement.characters_upper_bound) == (60, 60)
@@ -45,14 +45,14 @@ def test_a_failed_answers_own_report_is_on_the_bill() -> None:
 
 
 def test_an_error_carries_what_its_answer_said_of_itself() -> None:
-    """Status and request id, also where the answer was good and only its audio was not."""
+    """Its status and request id, even if the answer was good and only its audio was not."""
     error, _, _ = synthesize(otherwise=answer(200, speech_body(wav()[:-100])))
     assert isinstance(error, TransientError)
     assert (error.code, error.http_status, error.request_id) == ("MalformedAudio", 200, "r-1")
 
 
 def test_what_cannot_become_readable_is_bought_once() -> None:
-    """A whole answer that holds no audio of a known format: another would be no better, and this one may be billed."""
+    """A whole answer without audio of a known format may be billed, and another would be no better."""
     error, ledger, server = synthesize(otherwise=answer(200, speech_body(b"no audio", characters=6)))
     assert isinstance(error, UnreadableError)
     assert (error.code, error.http_status, error.request_id) == ("UnreadableAudio", 200, "r-1")
@@ -62,7 +62,7 @@ def test_what_cannot_become_readable_is_bought_once() -> None:
 
 @pytest.mark.parametrize("speed", [{"ratio": 2}, [1], "fast", 0, -2, "inf"])
 def test_a_speed_that_is_no_number_of_times_is_left_out_of_account(speed: Any) -> None:
-    """Services without a card take what they like in its place."""
+    """Services without a card may take any value as their speed."""
     speech, _, _ = synthesize(answer(200, speech_body()), utterance=Utterance("a", "Hello.", {"speed": speed}))
     assert isinstance(speech, Speech)
 
@@ -80,7 +80,7 @@ def test_a_url_is_fetched_in_the_same_attempt() -> None:
 
 
 def test_a_refused_url_is_a_reject_that_was_billed() -> None:
-    """It would be refused again."""
+    """A new attempt would be refused again."""
     error, ledger, server = synthesize(answer(200, url_body("http://169.254.169.254/latest", characters=6)))
     assert isinstance(error, PermanentError)
     assert "169.254.169.254" in str(error)
@@ -103,14 +103,14 @@ def test_compressed_audio_is_measured_off_the_loop() -> None:
 
 @pytest.mark.parametrize(("parameters", "rate_hz"), [({}, 24_000), ({"sample_rate": 16_000}, 16_000)])
 def test_headerless_pcm_that_was_asked_for_is_wrapped(parameters: dict[str, int], rate_hz: int) -> None:
-    """At the rate that was asked for, else at the model's."""
+    """At the requested rate, else at the model's rate."""
     utterance = Utterance("a", "Hello.", {"response_format": "pcm", **parameters})
     speech = synthesize_speech(answer(200, b"\1\0\2\0" * 6_000, {"content-type": "audio/pcm"}), utterance=utterance)
     assert (speech.audio.format, speech.audio.sample_rate_hz) == ("wav", rate_hz)
 
 
 def test_the_key_is_in_no_repr_and_no_error() -> None:
-    """Of the client or of what it raises."""
+    """Neither of the client nor of its errors."""
 
     async def main(client: SpeechClient, _: ScriptedServer) -> None:
         with pytest.raises(TransientError) as caught:
@@ -146,7 +146,7 @@ def test_the_request_is_repeated_with_its_key(status: int) -> None:
 
 @pytest.mark.parametrize(("status", "requests"), [(308, 3), (307, 4)])
 def test_a_move_for_good_is_remembered(status: int, requests: int) -> None:
-    """The second row goes there at once after a 308, and asks the old address again after a 307."""
+    """After a 308 the second row uses the new address; after a 307 it uses the old one."""
     moved = redirect(status, "/v1/audio/speech/")
     script = [moved, answer(200, wav()), *([moved] if status == 307 else []), answer(200, wav())]
 
@@ -159,7 +159,7 @@ def test_a_move_for_good_is_remembered(status: int, requests: int) -> None:
 
 
 def test_audio_may_be_behind_both() -> None:
-    """The address first, then the finished audio, which is fetched without the key."""
+    """First the redirected request, then the finished audio, which is fetched without the key."""
     speech, _, server = synthesize(redirect(308, "/v1/audio/speech/"), redirect(302, "/a.wav"), answer(200, wav()))
     assert isinstance(speech, Speech)
     assert [(request.method, "authorization" in request.headers) for request in server.requests] == [
@@ -180,7 +180,7 @@ def test_audio_may_be_behind_both() -> None:
     ],
 )
 def test_another_address_is_told_at_once(status: int, location: str) -> None:
-    """One request, nothing billed, nothing sent anywhere else."""
+    """One request, nothing billed, nothing sent to the other address."""
     error, ledger, server = synthesize(otherwise=redirect(status, location))
     assert isinstance(error, FatalError)
     assert (error.code, error.http_status, len(server.requests)) == ("Redirected", status, 1)
@@ -190,7 +190,7 @@ def test_another_address_is_told_at_once(status: int, location: str) -> None:
 
 @pytest.mark.parametrize("location", ["/v1/audio/speech", "/loop"])
 def test_a_circle_ends(location: str) -> None:
-    """After five."""
+    """After five redirects."""
     error, ledger, server = synthesize(otherwise=redirect(307, location))
     assert isinstance(error, FatalError)
     assert (error.code, len(server.requests)) == ("Redirected", 6)
@@ -199,7 +199,7 @@ def test_a_circle_ends(location: str) -> None:
 
 @pytest.mark.parametrize("target", [PAGE, answer(405, b"POST only")])
 def test_a_page_in_place_of_audio_is_the_wrong_address(target: Step) -> None:
-    """Where a 302 leads to a login page, or to a door that takes no GET: bought once, and told with the address."""
+    """A 302 may lead to a login page or to an endpoint without GET: bought once; the error names the address."""
     error, ledger, server = synthesize(redirect(302, "/login?next=secret"), otherwise=target)
     assert isinstance(error, SuspectError)
     assert (error.code, [request.method for request in server.requests]) == ("Redirected", ["POST", "GET"])
@@ -210,7 +210,7 @@ def test_a_page_in_place_of_audio_is_the_wrong_address(target: Step) -> None:
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303])
 def test_a_redirect_to_nowhere_is_not_bought_again(status: int) -> None:
-    """It is a row's, and the run's when two rows meet it."""
+    """It rejects the row; a second such row stops the run."""
     error, ledger, _ = synthesize(otherwise=answer(status, b""))
     assert isinstance(error, ServiceError)
     assert (type(error), error.code, len(ledger.attempts)) == (SuspectError, f"HTTP{status}", 1)

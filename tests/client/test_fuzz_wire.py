@@ -1,4 +1,4 @@
-"""Answers that are changed on their way, in bytes, heads and timing: no wrong audio, no other exception, no hang.
+"""Answers are changed on their way, in bytes, heads and timing: no wrong audio, no foreign exception, no hang.
 
 ``make fuzz`` does it with 20,000 answers; bodies that are changed are in ``tests/wire/test_fuzz.py``.
 """
@@ -94,7 +94,7 @@ def content_of(text: str, random: Random, url: str) -> tuple[dict[str, str], byt
 
 
 def framed(headers: dict[str, str], body: bytes, random: Random) -> bytes:
-    """Write an answer down: compressed or not, with a length, in chunks, or up to the connection's end."""
+    """Return the bytes of an answer: compressed or not, with a length, in chunks, or up to the connection's end."""
     coding = random.choice(["", "", "", "", "gzip", "deflate", "gzip, gzip"])
     for name in coding.split(", ") if coding else ():
         body = gzip.compress(body, 1) if name == "gzip" else zlib.compress(body, 1)
@@ -111,7 +111,7 @@ def framed(headers: dict[str, str], body: bytes, random: Random) -> bytes:
 
 
 def changed(content: bytes, random: Random) -> bytes:
-    """Change an answer's head, or what surrounds the answer."""
+    """Change an answer's head, or the bytes around the answer."""
     head, separator, body = content.partition(b"\r\n\r\n")
     lines = head.split(b"\r\n")
     what = random.randrange(9)
@@ -139,7 +139,7 @@ def changed(content: bytes, random: Random) -> bytes:
 
 @dataclass
 class Findings:
-    """What became of the answers."""
+    """The results of the answers."""
 
     codes: Counter[str] = field(default_factory=Counter)
     charged: Counter[str] = field(default_factory=Counter)
@@ -147,7 +147,7 @@ class Findings:
 
 
 async def write(request: Request, content: bytes, random: Random) -> None:
-    """Write an answer in its own time: at once, in pieces, a byte at a time, or with a silence within."""
+    """Write an answer immediately, in pieces, a byte at a time, or with a silence within."""
     pace = random.randrange(40)
     size = 1 if pace == 0 else random.randint(1, len(content) + 1) if pace < 9 else len(content)
     for start in range(0, len(content), max(size, 1)):
@@ -161,7 +161,7 @@ async def write(request: Request, content: bytes, random: Random) -> None:
 
 
 async def say(server: ScriptedServer, number: int, seed: int, findings: Findings) -> None:
-    """Say one text of its own, and hold what comes of it against what the server sent and charged."""
+    """Speak one unique text, and compare the result with the server's audio and charge."""
     text = str(number)
     ledger = MemoryLedger()
     async with SpeechClient(Endpoint("s", server.url, api_key=KEY), CARD, LIMITS, random=Random(seed)) as client:
@@ -182,7 +182,7 @@ async def say(server: ScriptedServer, number: int, seed: int, findings: Findings
 
 
 async def fuzz(count: int, seed: int) -> Findings:
-    """Say as many texts, with an answer to each that was changed on its way."""
+    """Speak so many texts, each with an answer that was changed on its way."""
     findings = Findings()
 
     async def step(request: Request) -> None:
@@ -215,7 +215,7 @@ async def fuzz(count: int, seed: int) -> Findings:
 
 
 def test_an_answer_that_was_changed_on_its_way_is_right_or_refused() -> None:
-    """Its audio is what was sent for this text; else one of our errors, in time; what it may cost is on the bill."""
+    """Its audio belongs to this text, or it is one of our errors, in time; its possible cost is on the bill."""
     findings = asyncio.run(fuzz(200, seed=1))
     assert findings.codes.total() == 200
     assert findings.codes["right audio"] > 0
@@ -225,7 +225,7 @@ def test_an_answer_that_was_changed_on_its_way_is_right_or_refused() -> None:
 @pytest.mark.fuzz
 @pytest.mark.timeout(3_600)
 def test_20_000_of_them() -> None:
-    """And in less memory than a laptop has to spare."""
+    """In less memory than a laptop can spare."""
     codes: Counter[str] = Counter()
     longest_s = 0.0
     for seed in range(100, 120):

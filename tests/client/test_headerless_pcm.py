@@ -1,4 +1,4 @@
-"""Who says what headerless samples are, and what is never taken for samples."""
+"""The format of headerless samples, and the bytes that are never samples."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def read(content_type: str | None, headers: dict[str, str] | None = None, **aske
 def test_the_answer_goes_before_the_request_and_that_before_what_is_usual(
     content_type: str | None, headers: dict[str, str], asked: dict[str, Any], rate_hz: int, flags: tuple[str, ...]
 ) -> None:
-    """A rate that nobody told, and one that is not what was asked for, are flagged."""
+    """An unknown rate, and a rate that differs from the request, are flagged."""
     pcm = read(content_type, headers, **asked)
     assert (pcm.format, pcm.flags) == (PcmFormat(rate_hz), flags)
 
 
 @pytest.mark.parametrize("content_type", [None, "audio/wav", "application/octet-stream", "application/json", "audio/x"])
 def test_bytes_that_nobody_calls_samples_are_none(content_type: str | None) -> None:
-    """Not even beside a sample rate, or in a stream where another format was asked for."""
+    """Not even with a sample rate, or in a stream for which another format was requested."""
     assert read(content_type, {"x-sample-rate": "16000"}, sample_rate=16_000, response_format="wav") is None
     assert read("text/event-stream", {}, response_format="mp3") is None
 
@@ -61,7 +61,7 @@ def check_seconds(seconds: float, text: str = TEXT, *, complete: bool = True) ->
 
 @pytest.mark.parametrize("seconds", [0.5, 3.0, 9.0, 60.0])
 def test_samples_that_may_be_a_bad_reading_are_kept(seconds: float) -> None:
-    """Flags tell of what is too short or too long; a reading is refused only where it is none."""
+    """Flags mark samples that are too short or too long; only impossible durations are refused."""
     check_seconds(seconds)
     check_seconds(0.0, "...")
 
@@ -80,7 +80,7 @@ def test_samples_that_cannot_be_their_text_are_refused(seconds: float) -> None:
     "text", ['{"error": "no such voice"} ', "<html><body>busy</body></html>", "UklGRiQA" * 900, "错误" * 9]
 )
 def test_text_is_never_taken_for_samples(text: str) -> None:
-    """JSON, pages, base64, hex: whatever was asked for."""
+    """JSON, pages, base64, hex: whatever was requested."""
     with pytest.raises(UnreadableError) as met:
         make_pcm_playable(text.encode(), PcmFormat(24_000), complete=True)
     assert met.value.code == "UnreadableAudio"

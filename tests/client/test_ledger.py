@@ -1,4 +1,4 @@
-"""The ledger that lives in memory."""
+"""The ledger in memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ANSWER = Answer(1, Audio(b"", "wav", 24_000, 1, 10))
 
 
 def test_history_tells_what_was_bought_for_an_utterance() -> None:
-    """Its answers, boundaries, requests and confirmed cost; the attempt in flight is a request without any."""
+    """Its answers, boundaries, requests and confirmed cost; the attempt in flight is a request without a cost."""
     utterance = Utterance("a", "Hello. World.")
     ledger = MemoryLedger()
 
@@ -37,7 +37,7 @@ def test_history_tells_what_was_bought_for_an_utterance() -> None:
 
 
 def test_takes_are_told_apart() -> None:
-    """Another reading of the same text is another purchase; nothing is known of it."""
+    """Another take of the same text is another purchase, without a history."""
     ledger = MemoryLedger()
     attempt = METER.new_attempt(Utterance("a", "Hello."), Segment(0, "Hello.", 0, 6), 6, number=1)
     asyncio.run(ledger.intend(attempt, None))

@@ -1,4 +1,4 @@
-"""The bill's two halves."""
+"""The two halves of the bill: confirmed costs and upper bounds."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def attempt_of(meter: Meter, text: str = "Hello 你好.") -> Attempt:
 
 
 def test_an_attempt_says_whose_it_is_and_what_it_may_cost() -> None:
-    """Before it is sent: our count, the price of its instant, the most it may be billed."""
+    """Before it is sent: our count, the price at that instant, and the upper bound."""
     attempt = attempt_of(Meter(CARD, ManualClock().clock))
     assert (attempt.utterance_id, attempt.take, attempt.segment, attempt.number) == ("a", 2, 0, 3)
     assert (attempt.voice, attempt.characters_counted, attempt.characters_upper_bound) == ("Cherry", 11, 11)
@@ -53,7 +53,7 @@ def test_attempt_ids_are_unique() -> None:
 
 
 def test_the_price_is_that_of_the_attempts_day_in_utc() -> None:
-    """Also when it is answered the day after."""
+    """Even if it is answered the day after."""
     manual_clock = ManualClock()
     meter = Meter(CARD, manual_clock.clock)
     before = attempt_of(meter)
@@ -65,7 +65,7 @@ def test_the_price_is_that_of_the_attempts_day_in_utc() -> None:
 
 
 def test_without_a_price_cost_is_unknown_and_never_0() -> None:
-    """Confirmed or at most."""
+    """The confirmed cost and the upper bound alike."""
     meter = Meter(Card("s", "m"), ManualClock().clock)
     attempt = attempt_of(meter)
     settlement = meter.settle_failure(AttemptResult(attempt, 5), TransientError("", code="Timeout"))
@@ -81,7 +81,7 @@ def test_without_a_price_cost_is_unknown_and_never_0() -> None:
 @pytest.mark.parametrize("outcome", [Outcome.SUCCEEDED, Outcome.DISCARDED])
 @pytest.mark.parametrize(("reported", "billed"), [(None, 11), (11, 11), (13, 13), (7, 7)])
 def test_an_answer_is_billed_as_reported_else_as_counted(outcome: Outcome, reported: int | None, billed: int) -> None:
-    """And then nothing is uncertain: the upper bound is the same. A discarded answer costs as much as a kept one."""
+    """Nothing is then uncertain: the upper bound is the same. A discarded answer costs as much as a kept one."""
     meter = Meter(CARD, ManualClock().clock)
     result = AttemptResult(attempt_of(meter), 1_234, 200, "r-1", Usage(characters_reported=reported))
     settlement = meter.settle_success(result, outcome=outcome)
@@ -117,7 +117,7 @@ def test_an_answer_is_billed_as_reported_else_as_counted(outcome: Outcome, repor
 def test_a_failure_is_billed_nothing_and_at_most_what_is_possible(
     error: ServiceError, reported: int | None, most: int
 ) -> None:
-    """Nothing at all where surely nothing was charged; else our count or the report, whichever is more."""
+    """The bound is 0 if surely nothing was charged; else our count or the report, whichever is more."""
     meter = Meter(CARD, ManualClock().clock)
     settlement = meter.settle_failure(
         AttemptResult(attempt_of(meter), 5, usage=Usage(characters_reported=reported)), error
@@ -128,7 +128,7 @@ def test_a_failure_is_billed_nothing_and_at_most_what_is_possible(
 
 
 def test_reservations_follow_the_largest_ratio_seen() -> None:
-    """A service that counts more is believed, rounded up, for every later attempt; one that counts less is not."""
+    """A larger count is applied, rounded up, to every later attempt; a smaller count is not."""
     meter = Meter(CARD, ManualClock().clock)
     meter.settle_success(AttemptResult(attempt_of(meter, "abc"), 5, usage=Usage(characters_reported=4)))
     meter.settle_success(AttemptResult(attempt_of(meter, "abc"), 5, usage=Usage(characters_reported=2)))
@@ -139,14 +139,14 @@ def test_reservations_follow_the_largest_ratio_seen() -> None:
 
 @given(st.integers(1, 10_000), st.integers(0, 30_000))
 def test_a_reservation_covers_the_very_attempt_that_taught_it(counted: int, reported: int) -> None:
-    """Exactly: no rounding of a ratio lets it fall short, nor asks for more than needed."""
+    """Exactly: rounding a ratio makes it neither too small nor larger than needed."""
     meter = Meter(Card("s", "m", billing="characters"), ManualClock().clock)
     meter.settle_success(AttemptResult(attempt_of(meter, "x" * counted), 5, usage=Usage(characters_reported=reported)))
     assert attempt_of(meter, "x" * counted).characters_upper_bound == max(counted, reported)
 
 
 def test_a_price_by_token_is_reserved_by_a_bound_and_billed_by_report() -> None:
-    """Where the service reports no tokens the bound stands for what it may have cost."""
+    """If the service reports no tokens, the bound is the possible cost."""
     meter = Meter(Card("s", "m", billing="tokens", prices=(TOKENS,)), ManualClock().clock)
     attempt = attempt_of(meter, "Hello")
     assert attempt.cost_upper_bound == Decimal("0.002508000")
@@ -159,6 +159,6 @@ def test_a_price_by_token_is_reserved_by_a_bound_and_billed_by_report() -> None:
 
 
 def test_a_card_says_what_a_second_of_audio_takes() -> None:
-    """Then the bound follows it: a second for each character, one at least."""
+    """The bound then follows the card: a second for each character, at least one."""
     meter = Meter(Card("s", "m", billing="tokens", output_tokens_per_second=20, prices=(TOKENS,)), ManualClock().clock)
     assert attempt_of(meter, "Hello").cost_upper_bound == (5 * Decimal("1.6") + 100 * 10) / 1_000_000

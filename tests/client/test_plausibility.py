@@ -1,4 +1,4 @@
-"""What a service reports is checked before it is believed."""
+"""A service's reports are checked before they are believed."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ TRUE = Usage(input_tokens=100, output_tokens=1_500, total_tokens=1_600)
 def test_a_count_is_believed_from_a_quarter_to_four_times_ours(
     reported: int | None, counted: int, figure: Figure
 ) -> None:
-    """Both ends included, also for short texts; beyond, ours is confirmed and the larger one possible."""
+    """Both ends included, for short texts too; beyond, ours is confirmed and the larger one possible."""
     assert check_count(reported, counted) == figure
 
 
 @given(st.none() | st.integers(0, 2**53), st.integers(1, 10_000))
 def test_the_bill_holds_whichever_count_is_true(reported: int | None, counted: int) -> None:
-    """Confirmed is never more than possible, and both our count and a report are covered, up to what nobody bills."""
+    """Confirmed never exceeds possible, and both our count and the report are covered, up to the billing maximum."""
     figure = check_count(reported, counted)
     assert 0 < figure.confirmed <= figure.at_most
     assert min(reported or 0, MAX_COUNT) <= figure.at_most
@@ -85,7 +85,7 @@ def test_the_bill_holds_whichever_count_is_true(reported: int | None, counted: i
 def test_tokens_are_held_against_the_text_and_the_audio(
     usage: Usage, confirmed: tuple[int, int], at_most: tuple[int, int], is_plausible: bool
 ) -> None:
-    """Each half: 50 a second of audio, one for 1 to 16 bytes of text; nor can a missing half or a wrong total be."""
+    """50 a second of audio, one for 1 to 16 bytes of text; a missing half or a wrong total is implausible."""
     figures = check_tokens(usage, 400, 1_500, 1_500)
     assert figures is not None
     assert figures.confirmed == Usage(None, *confirmed)
@@ -94,7 +94,7 @@ def test_tokens_are_held_against_the_text_and_the_audio(
 
 
 def test_no_report_of_tokens_is_not_a_report_of_none() -> None:
-    """What was consumed is not known then. Where nobody says what a second takes, only 0 cannot be true."""
+    """Consumption is then unknown. Without a figure on the card, only a report of 0 is implausible."""
     assert check_tokens(Usage(characters_reported=7), 400, 1_500, 1_500) is None
     for audio, is_plausible in ((7, True), (100_000, True), (0, False)):
         figures = check_tokens(Usage(None, 100, audio), 400, None, 1_500)
@@ -126,12 +126,12 @@ def _costs(card: Card, usage: Usage) -> tuple[Decimal | None, Decimal | None, bo
 def test_what_cannot_be_true_costs_what_we_count_and_possibly_what_is_reported(
     card: Card, usage: Usage, cost: str, at_most: str, implausible: bool
 ) -> None:
-    """By character, where tokens do not matter, and by token; 0 is never a cost of what was said."""
+    """By character, if tokens do not count, and by token; spoken text never costs 0."""
     assert _costs(card, usage) == (Decimal(cost), Decimal(at_most), implausible)
 
 
 def test_it_is_said_once_with_both_figures(caplog: pytest.LogCaptureFixture) -> None:
-    """However many answers report it; nothing is said of what can be true."""
+    """However many answers report it; plausible reports cause no warning."""
     with caplog.at_level(logging.WARNING):
         _costs(CARD, Usage(400))
         meter = Meter(CARD, ManualClock().clock)
@@ -145,7 +145,7 @@ def test_it_is_said_once_with_both_figures(caplog: pytest.LogCaptureFixture) -> 
 
 
 def test_what_cannot_be_true_may_be_charged_again() -> None:
-    """So later attempts reserve it: in characters, in tokens of text and of audio, whatever ended the attempt."""
+    """So later attempts reserve it: in characters, in tokens of text and of audio, for every outcome."""
     meter = Meter(CARD, ManualClock().clock)
     meter.settle_success(AttemptResult(attempt_of(meter, TEXT), 5, usage=Usage(400_000)))
     assert attempt_of(meter, "abc").characters_upper_bound == 3_000
@@ -169,7 +169,7 @@ def test_what_cannot_be_true_may_be_charged_again() -> None:
 
 
 def test_a_failure_that_reports_nothing_is_no_contradiction() -> None:
-    """Nothing was said, so 0 can be true; what it may have cost stays on the bill, by token what was reserved."""
+    """0 is then plausible; its possible cost stays on the bill: by token, the reservation."""
     for card in (CARD, BY_TOKEN):
         meter = Meter(card, ManualClock().clock)
         attempt = attempt_of(meter, TEXT)
@@ -180,6 +180,6 @@ def test_a_failure_that_reports_nothing_is_no_contradiction() -> None:
 
 
 def test_a_number_that_is_no_count_is_not_believed() -> None:
-    """Negative or a fraction: ours is the bill, in characters and in tokens, and the attempt is marked."""
+    """A negative number or a fraction: our count is the bill, in characters and in tokens, with a mark."""
     assert _costs(CARD, InvalidUsage()) == (Decimal("0.04"), Decimal("0.04"), True)
     assert _costs(BY_TOKEN, InvalidUsage()) == (Decimal("0.01505"), Decimal("0.0158"), True)

@@ -1,4 +1,4 @@
-"""What becomes of audio that a quality flag was raised for: every take is on the bill, the best is kept."""
+"""Retakes of audio with a quality flag: every take is on the bill, and the best is kept."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RETRY_SILENCE = QualityPolicy({"silent": "retry"}, max_retakes=2)
 
 
 def test_empty_audio_is_bought_again_and_then_rejected() -> None:
-    """By default; each take is on the bill as discarded, and the reject says why."""
+    """By default; each take is on the bill as discarded, and the reject names the reason."""
     error, ledger, server = synthesize(EMPTY, EMPTY, EMPTY)
     assert isinstance(error, PermanentError)
     assert (error.code, error.http_status, error.attempts) == ("Quality.empty", 200, 3)
@@ -38,7 +38,7 @@ def test_a_good_take_after_an_empty_one_is_kept() -> None:
 
 
 def test_silence_is_kept_with_its_flag_unless_told_otherwise() -> None:
-    """Only audio that is nothing is bought again by default."""
+    """By default only audio without any speech is bought again."""
     speech, ledger, _ = synthesize(SILENT)
     assert isinstance(speech, Speech)
     assert "silent" in speech.quality
@@ -46,7 +46,7 @@ def test_silence_is_kept_with_its_flag_unless_told_otherwise() -> None:
 
 
 def test_a_better_take_takes_the_place_of_the_first() -> None:
-    """The first answer was kept until then; it is discarded after the fact, and billed all the same."""
+    """The first answer is discarded afterwards, and billed all the same."""
     speech, ledger, _ = synthesize(SILENT, GOOD, quality=RETRY_SILENCE)
     assert isinstance(speech, Speech)
     assert (speech.quality, speech.attempts, speech.characters_billed) == ((), 2, 12)
@@ -54,7 +54,7 @@ def test_a_better_take_takes_the_place_of_the_first() -> None:
 
 
 def test_takes_are_bounded_and_one_no_better_is_discarded() -> None:
-    """After two more takes the first is still the best: it is kept with its flag."""
+    """After two more takes the first is still the best, and is kept with its flag."""
     speech, ledger, server = synthesize(SILENT, SILENT, SILENT, quality=RETRY_SILENCE)
     assert isinstance(speech, Speech)
     assert "silent" in speech.quality
@@ -63,7 +63,7 @@ def test_takes_are_bounded_and_one_no_better_is_discarded() -> None:
 
 
 def test_a_refused_retake_leaves_what_is_there() -> None:
-    """What is paid for is better than nothing."""
+    """The answer that is paid for is better than none."""
     speech, ledger, _ = synthesize(SILENT, REFUSED, quality=RETRY_SILENCE)
     assert isinstance(speech, Speech)
     assert "silent" in speech.quality
@@ -84,5 +84,5 @@ def test_a_flag_that_is_to_be_rejected_is_so_at_once() -> None:
     [((), "keep"), (("clipped",), "keep"), (("empty",), "retry"), (("empty", "silent"), "reject")],
 )
 def test_the_strongest_action_counts(flags: tuple[str, ...], action: QualityAction) -> None:
-    """Of several flags, and a flag that the policy does not name is kept."""
+    """Of several flags; a flag without an action in the policy is kept."""
     assert action_for(QualityPolicy({"empty": "retry", "silent": "reject"}), flags) == action

@@ -1,4 +1,4 @@
-"""Long texts: cut for the model, and cut finer when the service wants it."""
+"""Long texts are cut for the model, and cut finer if the service demands it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHORT = replace(CARD, input_limit=20)
 
 
 def test_a_limit_that_the_service_names_is_learnt_for_the_run() -> None:
-    """The refused text is cut finer and said; the next one is cut so at once."""
+    """The refused text is cut finer and spoken; the next text is cut to this limit immediately."""
     refusal = answer(400, {"code": "InvalidParameter", "message": "Range of input length should be [1, 40]"})
 
     async def main() -> tuple[list[str], list[Speech]]:
@@ -38,7 +38,7 @@ def test_a_limit_that_the_service_names_is_learnt_for_the_run() -> None:
 
 
 def test_a_service_that_counts_otherwise_is_given_halves() -> None:
-    """Its number is larger than our count, so it tells nothing: the text is halved, and nothing is learnt."""
+    """Its limit is larger than our count, so it means nothing: the text is halved, and nothing is learnt."""
     segmenter = Segmenter(CARD)
     segments = segmenter.cut(LONG_TEXT, History(), "en")
     error = PermanentError("long", code="InvalidParameter", http_status=400, input_limit=600)
@@ -50,7 +50,7 @@ def test_a_service_that_counts_otherwise_is_given_halves() -> None:
 
 
 def test_only_the_refused_segment_is_cut_finer() -> None:
-    """Those before it are paid for as they are; those behind it only move up."""
+    """Segments before it are paid for and stay; segments after it only move up."""
     segmenter = Segmenter(IN_TWO)
     segments = segmenter.cut(LONG_TEXT, History(), "en")
     too_large = PermanentError("long", code="HTTP413", http_status=413)
@@ -62,7 +62,7 @@ def test_only_the_refused_segment_is_cut_finer() -> None:
 
 
 def test_another_refusal_is_not_about_the_length() -> None:
-    """Then there is nothing to cut; nor where one grapheme is left."""
+    """It cuts nothing; nor does a refusal of a single grapheme."""
     segmenter = Segmenter(CARD)
     segments = segmenter.cut(LONG_TEXT, History(), "en")
     error = PermanentError("no", code="DataInspectionFailed", http_status=400)
@@ -73,7 +73,7 @@ def test_another_refusal_is_not_about_the_length() -> None:
 
 
 def test_boundaries_from_before_are_kept() -> None:
-    """A text that was cut once stays cut so, whatever the card says now: paid segments still fit."""
+    """An earlier cut is repeated, whatever the card's limit is now: paid segments still fit."""
     history = History(boundaries=((0, 18), (19, len(LONG_TEXT))))
     pieces = Segmenter(SHORT).cut(LONG_TEXT, history, "en")
     assert [piece.text for piece in pieces] == [LONG_TEXT[:18], LONG_TEXT[19:]]

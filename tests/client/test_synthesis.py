@@ -1,4 +1,4 @@
-"""The synthesis of one utterance, against a real server: its attempts and retries, and their place in the ledger."""
+"""The synthesis of one utterance against a real server: its attempts, its retries and its records."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_transient_failure_is_retried_and_on_the_bill(failing: Step) -> None:
 
 
 def test_attempts_that_are_used_up_are_the_rows_own_failure() -> None:
-    """After ``max_attempts``, with what it has cost."""
+    """After ``max_attempts``; the error has their cost."""
     error, ledger, server = synthesize(otherwise=answer(500, {"code": "InternalError", "message": "oops"}))
     assert isinstance(error, TransientError)
     assert (error.utterance_id, error.attempts, error.cost, error.code) == ("a", 3, Decimal(0), "InternalError")
@@ -80,7 +80,7 @@ def test_attempts_that_are_used_up_are_the_rows_own_failure() -> None:
 
 
 def test_a_429_does_not_use_up_attempts() -> None:
-    """It is not billed either."""
+    """A 429 is not billed either."""
     throttled = answer(429, {"code": "Throttling.RateQuota", "message": "slow down"}, {"Retry-After": "0.01"})
     speech, ledger, _ = synthesize(*[throttled] * 5)
     assert isinstance(speech, Speech)
@@ -106,7 +106,7 @@ def test_a_refusal_is_not_retried_and_surely_not_billed(step: Step, kind: type[S
 
 
 def test_a_long_text_that_no_cap_pays_for_is_not_begun() -> None:
-    """Before it is cut, and before its first piece is bought: a part of it would be of no use."""
+    """Neither cut nor bought in part: a part of it would be useless."""
 
     async def main() -> tuple[StoppedError, ScriptedServer]:
         async with serving(otherwise=answer(200, speech_body())) as server:
@@ -123,7 +123,7 @@ def test_a_long_text_that_no_cap_pays_for_is_not_begun() -> None:
 
 
 def test_a_lost_url_is_a_new_attempt_and_the_bill_shows_both() -> None:
-    """The first answer was billed, its audio never arrived."""
+    """The first answer was billed, but its audio never arrived."""
     ledger = MemoryLedger()
 
     async def main(client: SpeechClient, server: ScriptedServer) -> None:
@@ -137,7 +137,7 @@ def test_a_lost_url_is_a_new_attempt_and_the_bill_shows_both() -> None:
 
 
 def test_an_attempt_is_written_down_before_it_is_sent() -> None:
-    """A crash between the two leaves an attempt that is unknown, never a request that is on no bill."""
+    """A crash in between leaves an unknown attempt, never a request that is on no bill."""
 
     async def main(client: SpeechClient, server: ScriptedServer) -> None:
         class Strict(MemoryLedger):
@@ -169,7 +169,7 @@ def test_what_cannot_be_written_down_is_not_sent() -> None:
 
 
 def test_what_is_paid_for_is_not_bought_again() -> None:
-    """An answer that the ledger knows makes the speech, with its attempts and cost, and nothing is sent."""
+    """A known answer becomes speech, with its attempts and cost, and nothing is sent."""
     ledger = MemoryLedger()
 
     async def main(client: SpeechClient, server: ScriptedServer) -> None:
@@ -182,7 +182,7 @@ def test_what_is_paid_for_is_not_bought_again() -> None:
 
 
 def test_a_cancelled_attempt_stays_unsettled() -> None:
-    """What became of it is unknown, and its slot is free."""
+    """Its outcome is unknown, and its slot is free."""
     ledger = MemoryLedger()
 
     async def main(client: SpeechClient, server: ScriptedServer) -> None:
@@ -198,7 +198,7 @@ def test_a_cancelled_attempt_stays_unsettled() -> None:
 
 
 def test_an_answer_is_settled_before_its_place_is_taken() -> None:
-    """The ledger hears of it before the next intent, so that it is written when the next request leaves."""
+    """The ledger gets it before the next intent, so that it is written when the next request leaves."""
     events: list[str] = []
 
     class Watched(MemoryLedger):
@@ -219,7 +219,7 @@ def test_an_answer_is_settled_before_its_place_is_taken() -> None:
 
 
 def test_what_may_be_spent_is_kept_to() -> None:
-    """Five characters each, sixteen in all: three are said, the fourth would pass the cap; a failure gives back."""
+    """Five characters each, sixteen in all: three are spoken, the fourth exceeds the cap; a failure frees its share."""
 
     async def main() -> None:
         refused = answer(400, {"code": "InvalidParameter", "message": "no"})
@@ -239,7 +239,7 @@ def test_what_may_be_spent_is_kept_to() -> None:
 
 
 def test_a_failed_segment_makes_no_half_utterance_and_what_was_paid_for_is_not_bought_again() -> None:
-    """The second segment is refused: a reject; asked for again, only that segment is sent."""
+    """A refused second segment is a reject; a new request sends only that segment."""
     ledger = MemoryLedger()
     refusal = answer(400, {"code": "DataInspectionFailed", "message": "no"})
     error, _, _ = synthesize(answer(200, speech_body()), refusal, utterance=LONG, card=IN_TWO, ledger=ledger)
@@ -253,7 +253,7 @@ def test_a_failed_segment_makes_no_half_utterance_and_what_was_paid_for_is_not_b
 
 
 def test_a_cut_is_written_down_once_before_its_first_piece_is_bought() -> None:
-    """Whoever goes on after a crash finds the places that paid segments belong to, also those of a finer cut."""
+    """After a crash, the boundaries show the places of paid segments, also those of a finer cut."""
     cuts: list[Boundaries | None] = []
 
     class Watched(MemoryLedger):

@@ -1,4 +1,4 @@
-"""A service whose answers never have audio: found out at once, for little money, and told."""
+"""A service whose answers never have audio is detected soon, at little cost, and reported."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LIMITS = Limits(max_concurrency=4, retry_wait_s=0.01)
 
 
 def run(service: LocalService, *rules: dict[str, object]) -> list[TtsPipelineError | None]:
-    """Say 30 texts at once; returns what each met, None is speech."""
+    """Speak 30 texts together; return each error, None for speech."""
     service.set_faults(rules)
     service.reset_bill()
     ours = Service(base_url=service.url, name="local", auth="none")
@@ -43,7 +43,7 @@ def run(service: LocalService, *rules: dict[str, object]) -> list[TtsPipelineErr
 
 @pytest.mark.parametrize("shape", ["unreadable", "no_audio", "bad_base64", "billed_failure"])
 def test_a_run_without_any_audio_stops_at_once(tone_service: LocalService, shape: str) -> None:
-    """After the answers to three rows and what is in flight then; no row is rejected, and the keys are told."""
+    """After three rows and the attempts then in flight; no row is rejected, and the error names the keys."""
     met = run(tone_service, {"what": "shape", "shape": shape})
     assert all(isinstance(error, StoppedError) or getattr(error, "code", None) for error in met)
     stops = [error for error in met if isinstance(error, StoppedError)]
@@ -55,7 +55,7 @@ def test_a_run_without_any_audio_stops_at_once(tone_service: LocalService, shape
 
 @pytest.mark.parametrize("wire", ["no_http", "broken_chunk", "huge_head", "gzip_twice"])
 def test_a_run_whose_answers_cannot_be_read_stops_at_once(tone_service: LocalService, wire: str) -> None:
-    """No outage of a quarter of an hour with probes that may be billed: the way out is told after three rows."""
+    """Not an outage of 15 minutes with probes that may be billed: the hint comes after three rows."""
     met = run(tone_service, {"what": "shape", "wire": wire})
     stops = [error for error in met if isinstance(error, StoppedError)]
     assert len(stops) >= 15
@@ -65,14 +65,14 @@ def test_a_run_whose_answers_cannot_be_read_stops_at_once(tone_service: LocalSer
 
 @pytest.mark.parametrize(("shape", "purchases"), [("unreadable", 1), ("no_audio", 2)])
 def test_a_row_without_audio_among_others_costs_little(tone_service: LocalService, shape: str, purchases: int) -> None:
-    """What cannot be read is bought once, an empty answer twice; the others are not held up, and no outage begins."""
+    """An unreadable answer is bought once, an empty one twice; other rows go on, and no outage begins."""
     met = run(tone_service, {"what": "shape", "shape": shape, "text": "Text 7"})
     assert [number for number, error in enumerate(met) if error is not None] == [7]
     assert tone_service.bill()["charged"] == 29 + purchases
 
 
 def test_a_page_in_place_of_answers_stops_at_once(tone_service: LocalService) -> None:
-    """The address is another server's; its page is not taken for an outage that passes."""
+    """The address is another server's; its page does not count as an outage."""
     page = {"what": "error", "status": 200, "body": "<html><title>Console</title></html>"}
     kinds = Counter(type(error) for error in run(tone_service, page))
     assert kinds[StoppedError] >= 20

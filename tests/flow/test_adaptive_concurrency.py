@@ -10,9 +10,9 @@ from tts_pipeline.flow.adaptive_concurrency import AdaptiveConcurrency
 
 
 class LimitedService:
-    """A service that takes ``capacity`` at a time, and refuses others at once; now and then one for no reason.
+    """A service that takes ``capacity`` requests at a time, refuses the others, and now and then one for no reason.
 
-    Requests go out in rounds of as many as may be in flight.
+    Requests go out in rounds of the present limit.
     """
 
     def __init__(self, concurrency: AdaptiveConcurrency, capacity: int, refused_ratio: float = 0.0) -> None:

@@ -333,10 +333,10 @@ def test_a_server_that_closes_an_idle_connection_in_words_is_trusted() -> None:
 def test_who_reads_late_from_a_connection_that_another_request_has_is_no_evidence(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """An answer that has come is read when its row's turn is: its connection may have been taken by then.
+    """A row reads its answer in its turn, and its connection may serve another request by then.
 
-    The second request begins some steps of the loop after the first one's answer was written: one of these numbers is
-    the step between its arrival and its being read.
+    The second request begins some steps of the loop after the first answer was written: one of these numbers is the
+    step between the answer's arrival and its reading.
     """
 
     async def main(steps: int) -> None:

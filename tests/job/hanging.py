@@ -1,6 +1,6 @@
-"""Jobs in which something hangs, each in a process of its own that is interrupted twice; prints how each of them ended.
+"""Run jobs in which something hangs, each in its own process, interrupt each twice, and print how it ended.
 
-``python -m tests.job.hanging FOLDER URL``. They are forked, so that all is imported once; a parent with Polars cannot.
+``python -m tests.job.hanging FOLDER URL``. Forking imports everything once; a parent with Polars cannot fork.
 """
 
 from __future__ import annotations
@@ -32,37 +32,37 @@ STOP, HANGS = CancelToken(), threading.Event()
 
 
 def hang(*_: object, **__: object) -> None:
-    """Do not come back."""
+    """Never return."""
     HANGS.set()
     time.sleep(NEVER_S)
 
 
 def hangs_in(owner: Any, name: str, after: int = 0) -> str:
-    """Let a function hang after so many calls; returns where the service is."""
+    """Let a function hang after so many calls; return the service's URL."""
     real, left = getattr(owner, name), [None] * after
     setattr(owner, name, lambda *args, **given: (left.pop(), real(*args, **given))[1] if left else hang())
     return URL
 
 
 def silent() -> str:
-    """Start a service that never answers, and return where it is."""
+    """Start a service that never answers, and return its URL."""
     server = socket.create_server(("127.0.0.1", 0))
     threading.Thread(target=lambda: hang(server.accept()), daemon=True).start()
     return f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
 def run(url: str) -> None:
-    """Run a job whose grace never ends."""
+    """Run a job whose grace time never ends."""
     run_job(job_of(FOLDER, url, destination=FOLDER / f"out-{os.getpid()}", limits={"stop_grace_s": NEVER_S}), stop=STOP)
 
 
 async def cell() -> None:
-    """Run it where an event loop runs, as in a notebook."""
+    """Run the job within an event loop, as in a notebook."""
     run(silent())
 
 
 async def spoken() -> None:
-    """Await a call of it."""
+    """Await a call of the job."""
     import polars as pl
 
     service, options = tts.Service(base_url=silent(), auth="none"), tts.RunOptions(work_dir=FOLDER / "frames")
@@ -71,7 +71,7 @@ async def spoken() -> None:
 
 
 def in_the_background() -> None:
-    """Run it as a shell does what ends in ``&``."""
+    """Run the job as a shell does a command that ends in ``&``."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     run(silent())
 
@@ -91,7 +91,7 @@ CASES: dict[str, Callable[[], object]] = {
 
 
 def interrupt(case: str) -> None:
-    """Send two signals, each to any thread, as soon as something hangs."""
+    """Send two signals, each to any thread, once something hangs."""
     chance = random.Random(case)
     HANGS.wait()
     _interrupt_one(chance)
@@ -114,7 +114,7 @@ def _in_child(case: str) -> str | int:
 
 
 def main() -> None:
-    """Run all cases at one time."""
+    """Run all cases in parallel."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever who started this ignores
     write_lines(FOLDER / "lines.parquet")
     children: dict[int, str] = {}

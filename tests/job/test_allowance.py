@@ -1,4 +1,4 @@
-"""A cap is a cap: over runs, shards and kills, at any concurrency, with everything that goes wrong."""
+"""A cap holds over runs, shards and kills, at any concurrency, under all faults."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_cap_is_kept_and_used(tmp_path: Path, emulator: StartEmulator, cap: di
 
 
 def test_a_higher_cap_goes_on_and_the_same_one_sends_nothing(tmp_path: Path, tone_service: LocalService) -> None:
-    """It counts everything the job ever spent; with enough the run ends, and every row was bought once."""
+    """The cap counts all spending of the job; a sufficient one ends the run, with every row bought once."""
     _write(tmp_path, 100)
     cap: dict[str, Any] = {"currency": "CNY"}
     first = run_job(_job(tmp_path, tone_service.url, max_cost=40 * LINE * PRICE, **cap))
@@ -80,7 +80,7 @@ def test_a_higher_cap_goes_on_and_the_same_one_sends_nothing(tmp_path: Path, ton
 
 
 def test_unknown_attempts_of_earlier_runs_count(tmp_path: Path, emulator: StartEmulator) -> None:
-    """What may have been charged before may have been charged: a cut answer counts at its worst, for good."""
+    """A cut answer counts at its upper bound for good: it may have been charged."""
     service = emulator(voice_mode="tone", tone_bytes=1_000)
     service.set_faults([{"what": "cut", "count": 10}])
     _write(tmp_path, 100)
@@ -92,7 +92,7 @@ def test_unknown_attempts_of_earlier_runs_count(tmp_path: Path, emulator: StartE
 
 
 def test_a_shard_counts_what_others_spent(tmp_path: Path, tone_service: LocalService) -> None:
-    """One after the other: the cap is the job's, whoever runs its parts."""
+    """One after the other: the cap belongs to the job, whichever shard spends."""
     _write(tmp_path, 150)
     job = _job(tmp_path, tone_service.url, max_characters=70 * LINE)
     progress = Progress()
@@ -104,7 +104,7 @@ def test_a_shard_counts_what_others_spent(tmp_path: Path, tone_service: LocalSer
 
 
 def test_a_cap_that_cannot_be_kept_is_refused_before_anything_is_made(tmp_path: Path) -> None:
-    """Another currency than the price's."""
+    """Its currency is not the price's."""
     _write(tmp_path, 1)
     with pytest.raises(ConfigurationError, match="is in CNY"):
         run_job(_job(tmp_path, "http://127.0.0.1:9", max_cost=Decimal(5), currency="USD"))
@@ -112,7 +112,7 @@ def test_a_cap_that_cannot_be_kept_is_refused_before_anything_is_made(tmp_path: 
 
 
 def test_a_cap_on_cost_needs_to_know_what_was_spent(tmp_path: Path, tone_service: LocalService) -> None:
-    """Requests that were sent without a price have no known cost: nothing is sent, and characters can be capped."""
+    """Requests without a price have no known cost: nothing is sent, but characters can be capped."""
     _write(tmp_path, 50)
     prices = tmp_path / "prices.toml"
     prices.write_text(
@@ -147,7 +147,7 @@ def test_without_a_cap_nothing_is_looked_at(tmp_path: Path, tone_service: LocalS
 def test_a_report_that_cannot_be_true_is_possible_and_not_confirmed(
     tmp_path: Path, emulator: StartEmulator, fault: dict[str, Any]
 ) -> None:
-    """A thousand times too much, with 256 allowed in flight: one is sent, and the run stops and says why."""
+    """A report of 1,000 times our count, with 256 allowed in flight: one is sent, and the run stops with the reason."""
     service = emulator(voice_mode="tone", tone_bytes=1_000)
     service.set_faults([{"what": "shape", **fault}])
     _write(tmp_path, 300)
@@ -181,7 +181,7 @@ def test_a_cap_is_kept_whatever_the_service_counts(
 
 
 def test_a_report_beyond_all_bounds_stops_no_publishing(tmp_path: Path, tone_service: LocalService) -> None:
-    """At the highest price there is: no column overflows, what was paid for is there, and what is possible is told."""
+    """At the highest price: no column overflows, all paid speech is published, and the possible cost is reported."""
     most = 2**53
     tone_service.set_faults([{"what": "shape", "usage": {"characters": most}}])
     prices = tmp_path / "prices.toml"
@@ -203,7 +203,7 @@ def test_a_report_beyond_all_bounds_stops_no_publishing(tmp_path: Path, tone_ser
 
 @pytest.mark.parametrize("cap", [{"max_characters": 60 * LINE}, {"max_cost": 60 * LINE * PRICE, "currency": "CNY"}])
 def test_runs_at_one_time_keep_one_cap(tmp_path: Path, emulator: StartEmulator, cap: dict[str, Any]) -> None:
-    """Each counts what the others claim, after its own claim is written: four together spend it, and never pass it."""
+    """Each run writes its claim, then counts the others': four together spend the cap, and never exceed it."""
     service = emulator(voice_mode="tone", tone_bytes=1_000, latency_ms=20)
     _write(tmp_path, 120)
     job = _job(tmp_path, service.url, concurrency=4, **cap)

@@ -1,4 +1,4 @@
-"""The doors: ``run``, ``plan``, ``run_parts``, ``publish``, against the local service."""
+"""The public functions ``run``, ``plan``, ``run_parts`` and ``publish``, against the local service."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tts_pipeline.job import plan, publish, run, run_job, run_parts, validate
 
 
 def test_a_run_makes_a_whole_dataset(tmp_path: Path, tone_service: LocalService) -> None:
-    """Every row is speech with the bytes of its own text, in source order; the bill is the service's."""
+    """Every row is speech with the bytes of its own text, in source order; the bill equals the service's."""
     write_lines(tmp_path / "lines.parquet", 23)
     report = run_job(job_of(tmp_path, tone_service.url))
     speech = read_table(tmp_path / "out", "speech")
@@ -44,7 +44,7 @@ def test_a_run_makes_a_whole_dataset(tmp_path: Path, tone_service: LocalService)
 
 
 def test_the_public_door_takes_names_and_values(tmp_path: Path, tone_service: LocalService) -> None:
-    """Voice parameters by name, columns for what varies."""
+    """Voice parameters by name, and columns for values that vary."""
     write_lines(tmp_path / "lines.parquet", 4, speaker=["Stella", "Aiden", None, "Stella"])
     job = job_of(tmp_path, tone_service.url)
     report = run(
@@ -61,7 +61,7 @@ def test_the_public_door_takes_names_and_values(tmp_path: Path, tone_service: Lo
 
 
 def test_rows_that_cannot_be_said_are_rejects_and_the_rest_goes_on(tmp_path: Path, tone_service: LocalService) -> None:
-    """A null, empty or blank text is never sent; one that the service refuses is, and is on the bill."""
+    """A null, empty or blank text is never sent; a text that the service refuses is sent, and on the bill."""
     texts = ["Good.", None, "", " \t\n", "Bad word.", "Fine."]
     table = pa.table({"id": range(6), "text": pa.array(texts, pa.string()), "more": list("abcdef")})
     pq.write_table(table, tmp_path / "lines.parquet")
@@ -81,7 +81,7 @@ def test_rows_that_cannot_be_said_are_rejects_and_the_rest_goes_on(tmp_path: Pat
 def test_rows_with_nothing_to_say_are_sent_only_where_that_is_asked_for(
     tmp_path: Path, tone_service: LocalService
 ) -> None:
-    """Refused before money; kept, with the rejects tried anew, they are spoken."""
+    """They are refused before a purchase; with ``keep``, a retry of the rejects speaks them."""
     texts = pa.array(["Good.", "...", "😀"], pa.string())
     pq.write_table(pa.table({"id": range(3), "text": texts}), tmp_path / "lines.parquet")
     report = run_job(job_of(tmp_path, tone_service.url))
@@ -105,7 +105,7 @@ def test_rows_with_nothing_to_say_are_sent_only_where_that_is_asked_for(
 def test_bad_input_sends_nothing_and_writes_nothing(
     tmp_path: Path, tone_service: LocalService, change: dict[str, Any], there: bool
 ) -> None:
-    """Whatever door is used; a dataset that is there stays as it is."""
+    """Through every function; an existing dataset stays unchanged."""
     write_lines(tmp_path / "lines.parquet", 3)
     good = job_of(tmp_path, tone_service.url)
     if there:
@@ -120,7 +120,7 @@ def test_bad_input_sends_nothing_and_writes_nothing(
 
 
 def test_a_run_inside_a_running_loop_works(tmp_path: Path, tone_service: LocalService) -> None:
-    """As in a notebook: the same call, in a thread of its own."""
+    """As in a notebook: the same call, with its own thread."""
     write_lines(tmp_path / "lines.parquet", 5)
 
     async def cell() -> int:
@@ -130,7 +130,7 @@ def test_a_run_inside_a_running_loop_works(tmp_path: Path, tone_service: LocalSe
 
 
 def test_a_pilot_takes_some_rows(tmp_path: Path, tone_service: LocalService) -> None:
-    """``limit`` the first, ``sample`` some; each into a dataset of its own."""
+    """``limit`` takes the first rows, ``sample`` random ones, each into a separate dataset."""
     write_lines(tmp_path / "lines.parquet", 50)
     run_job(job_of(tmp_path, tone_service.url, destination=tmp_path / "a", selection=Selection(limit=7)))
     run_job(job_of(tmp_path, tone_service.url, destination=tmp_path / "b", selection=Selection(sample=7, seed=1)))
@@ -150,7 +150,7 @@ def remote() -> Iterator[str]:
 
 
 def test_an_object_store_is_a_destination(tmp_path: Path, tone_service: LocalService, remote: str) -> None:
-    """The same files as on a disk; the journals are on a local disk and go when the parts are published."""
+    """The same files as on a disk; the journals are on a local disk and are removed with the publication."""
     write_lines(tmp_path / "lines.parquet", 12)
     job = job_of(tmp_path, tone_service.url, destination=remote, options={"work_dir": tmp_path / "work"})
     report = run_job(job)
@@ -170,7 +170,7 @@ def test_an_object_store_is_a_destination(tmp_path: Path, tone_service: LocalSer
 
 
 def test_shards_may_be_run_in_any_order_and_are_sealed_by_publish(tmp_path: Path, tone_service: LocalService) -> None:
-    """Each shard does its own parts; publishing before the last is a clear error, and twice is harmless."""
+    """Each shard runs its parts; publishing too early is a clear error, publishing twice is harmless."""
     write_lines(tmp_path / "lines.parquet", 23)
     job = job_of(tmp_path, tone_service.url)
     shards = plan(job, max_shards=3)
@@ -201,7 +201,7 @@ print(report.this_run.speech)
 
 
 def test_two_processes_at_once_share_a_job(tmp_path: Path, tone_service: LocalService) -> None:
-    """Both plan, each runs its shard, at the same time and without speaking to each other; one publishes."""
+    """Both plan, each runs its shard at the same time without communication, and one publishes."""
     write_lines(tmp_path / "lines.parquet", 60)
     command = [sys.executable, "-c", _WORKER, str(tmp_path), tone_service.url]
     workers = [subprocess.Popen([*command, str(index)], stdout=subprocess.PIPE, text=True) for index in range(2)]
@@ -231,7 +231,7 @@ def test_too_many_rejects_stop_the_run(
 
 
 def test_a_parameter_that_every_row_is_refused_for_stops_the_run(tmp_path: Path, tone_service: LocalService) -> None:
-    """After 50 alike, not after all."""
+    """After 50 equal errors, not after all rows."""
     write_lines(tmp_path / "lines.parquet", 200)
     tone_service.set_faults([{"what": "error", "status": 400, "code": "InvalidParameter", "message": "bad voice"}])
     report = run_job(job_of(tmp_path, tone_service.url, options={"part_rows": 100}))
@@ -242,7 +242,7 @@ def test_a_parameter_that_every_row_is_refused_for_stops_the_run(tmp_path: Path,
 def test_journals_of_a_deleted_dataset_are_not_taken_for_the_new_one(
     tmp_path: Path, tone_service: LocalService
 ) -> None:
-    """A destination is emptied and used for another job: what the old journals hold is of other voices."""
+    """If a destination is emptied and used for another job, the old journals hold other voices."""
     write_lines(tmp_path / "lines.parquet", 20)
     given: dict[str, Any] = {"options": {"work_dir": tmp_path / "work"}, "limits": {"max_concurrency": 1}}
     tone_service.set_faults([{"what": "error", "status": 401, "code": "InvalidApiKey", "message": "no", "after": 7}])

@@ -22,7 +22,7 @@ from tts_pipeline.source.parquet_source import open_source
 
 
 class FakeSynthesizer:
-    """Says an utterance when the test lets it, or fails; knows what is kept, as a client's cache does."""
+    """Speaks an utterance when the test permits it, or fails; knows the cached audio, as a client's cache does."""
 
     def __init__(self, cache: JobCache) -> None:
         self.cache = cache
@@ -54,7 +54,7 @@ class FakeSynthesizer:
 
 
 class Bench:
-    """Workers between a queue and a repeats' client, without a batch."""
+    """Workers between a queue and a coalescer, without a job."""
 
     def __init__(self, folder: Path, *repeated: str) -> None:
         self.cache = JobCache(folder / "kept")
@@ -97,7 +97,7 @@ def _run(main: Callable[[Bench], Awaitable[None]], folder: Path, *repeated: str)
 
 
 def test_equal_utterances_wait_without_a_worker(tmp_path: Path) -> None:
-    """One is being bought; the others stand aside, those behind them are said, and then all take its audio."""
+    """One is bought; the others wait aside, later rows are spoken, and then all equal ones take its audio."""
 
     async def main(bench: Bench) -> None:
         await bench.feed("same", "same", "same", "same", "other", "last")
@@ -110,7 +110,7 @@ def test_equal_utterances_wait_without_a_worker(tmp_path: Path) -> None:
 
 
 def test_who_comes_later_finds_what_is_kept(tmp_path: Path) -> None:
-    """Also in a later run: the first of them looks, and the others with it."""
+    """Even in a later run: the first looks it up, and the others with it."""
 
     async def main(bench: Bench) -> None:
         bench.synthesizer.gate.set()
@@ -123,7 +123,7 @@ def test_who_comes_later_finds_what_is_kept(tmp_path: Path) -> None:
 
 
 def test_after_a_reject_the_next_one_buys(tmp_path: Path) -> None:
-    """A row is rejected for itself alone."""
+    """A reject concerns its own row only."""
 
     async def main(bench: Bench) -> None:
         bench.synthesizer.gate.set()
@@ -137,7 +137,7 @@ def test_after_a_reject_the_next_one_buys(tmp_path: Path) -> None:
 
 
 def test_the_client_learns_when_only_those_that_buy_for_others_are_left(tmp_path: Path) -> None:
-    """Else a text that always fails, and stands twice, would look like an outage for ever: nobody else can come."""
+    """Otherwise a repeated text that always fails would look like an outage for ever: no other row can come."""
 
     async def main(bench: Bench) -> None:
         await bench.feed("other", "same", "same", "last")
@@ -154,7 +154,7 @@ def test_the_client_learns_when_only_those_that_buy_for_others_are_left(tmp_path
 
 
 def test_without_repeats_nothing_is_kept(tmp_path: Path) -> None:
-    """Equal rows of which the job's plan knows nothing are bought as they come; no file is written."""
+    """Equal rows that the plan does not list are bought as they come; no file is written."""
 
     async def main(bench: Bench) -> None:
         bench.synthesizer.gate.set()
@@ -165,7 +165,7 @@ def test_without_repeats_nothing_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_stop_leaves_no_task_behind(tmp_path: Path) -> None:
-    """Those that wait are not released into a queue that nobody reads; the client is told why."""
+    """Waiting items are not released into a queue without workers; the client gets the reason."""
 
     async def main() -> None:
         bench = Bench(tmp_path, "same")

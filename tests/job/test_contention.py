@@ -1,4 +1,4 @@
-"""Parts that other processes hold: waited for, or named in the report."""
+"""Parts that other processes hold are waited for, or named in the report."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tts_pipeline.storage.local_store import LocalStore
 def test_a_part_that_another_process_has_stops_the_run_and_loses_nothing(
     tmp_path: Path, tone_service: LocalService
 ) -> None:
-    """Exit 6, naming the part; what was said until then is kept, and the next run buys none of it again."""
+    """Exit 6, naming the part; speech so far is kept, and the next run buys none of it again."""
     write_lines(tmp_path / "lines.parquet", 23)
     job = job_of(tmp_path, tone_service.url)
     with FileLock(tmp_path / "out" / ".work" / "locks" / "part-00002.lock"):
@@ -41,7 +41,7 @@ def _names(count: int) -> list[str]:
 
 @contextmanager
 def _held(folder: Path, names: Sequence[str]) -> Iterator[Leases]:
-    """Hold parts as another process on this machine does; the leases given are those of this one."""
+    """Hold parts as another process on this machine does; yield this process's leases."""
     with ExitStack() as held, Leases(LocalStore(folder), folder / "locks") as leases:
         for name in names:
             held.enter_context(FileLock(folder / "locks" / f"{name}.lock"))
@@ -49,13 +49,13 @@ def _held(folder: Path, names: Sequence[str]) -> Iterator[Leases]:
 
 
 def test_a_part_that_is_free_again_is_not_waited_for(tmp_path: Path) -> None:
-    """One of them is enough to go on with."""
+    """One free part is enough to go on."""
     with _held(tmp_path, ["part-00000"]) as leases:
         assert wait_for_others(leases, _names(2), CancelToken()) is None
 
 
 def test_when_all_holders_live_they_are_named_with_their_parts(tmp_path: Path) -> None:
-    """A few of the parts stand for all; what to do is said."""
+    """The error names a few of the parts for all, and the way out."""
     with _held(tmp_path, _names(7)) as leases:
         reason = wait_for_others(leases, _names(7), CancelToken())
     assert isinstance(reason, StorageError)
@@ -64,7 +64,7 @@ def test_when_all_holders_live_they_are_named_with_their_parts(tmp_path: Path) -
 
 
 def test_a_stop_ends_the_wait(tmp_path: Path) -> None:
-    """It goes before whatever others hold."""
+    """A stop takes precedence over parts that others hold."""
     stop = CancelToken()
     stop.set()
     with _held(tmp_path, _names(1)) as leases:

@@ -1,4 +1,4 @@
-"""A source without rows, or that is not there (yet), on all doors."""
+"""An empty or missing source, through all public functions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _empty_jobs(folder: Path) -> dict[str, Job]:
 @pytest.mark.parametrize("which", ["no rows", "missing"])
 @pytest.mark.parametrize("door", ["run", "shards", "publish"])
 def test_an_empty_source_is_a_finished_dataset_by_every_door(tmp_path: Path, which: str, door: str) -> None:
-    """One shard with nothing to do; ``publish`` alone is enough, too; doing it again changes nothing."""
+    """One shard with nothing to do; ``publish`` alone is enough; a repetition changes nothing."""
     job = _empty_jobs(tmp_path)[which]
     for _ in range(2):
         if door == "run":
@@ -52,7 +52,7 @@ def test_an_empty_source_is_a_finished_dataset_by_every_door(tmp_path: Path, whi
 
 @pytest.mark.parametrize("source", ["nowhere.parquet", "nowhere/*.parquet", "folder", "memory://nowhere/at/all"])
 def test_a_missing_source_is_told_apart(tmp_path: Path, source: str) -> None:
-    """By its type, and nothing is written; what is there and is no Parquet file is another mistake."""
+    """By its type, and nothing is written; a file that is not Parquet is another error."""
     (tmp_path / "folder").mkdir()
     job = job_of(tmp_path, source=source if "://" in source else tmp_path / source)
     for door in (run_job, plan, publish):
@@ -67,7 +67,7 @@ def test_a_missing_source_is_told_apart(tmp_path: Path, source: str) -> None:
 
 @pytest.mark.parametrize("was", ["no rows", "missing"])
 def test_a_source_that_comes_late_is_taken_in(tmp_path: Path, tone_service: LocalService, was: str) -> None:
-    """The empty dataset of the night grows in the morning, by the same job."""
+    """The same job extends the empty dataset."""
     if was == "no rows":
         write_lines(tmp_path / "lines.parquet", 0)
     job = job_of(tmp_path, tone_service.url, options={"missing_is_empty": True})
@@ -80,7 +80,7 @@ def test_a_source_that_comes_late_is_taken_in(tmp_path: Path, tone_service: Loca
 
 
 def test_a_source_that_is_gone_does_not_empty_a_dataset(tmp_path: Path, tone_service: LocalService) -> None:
-    """Missing is as if it had no rows: the dataset has them, so it is of another source."""
+    """A missing source counts as empty, so a dataset with rows has another source."""
     write_lines(tmp_path / "lines.parquet", 3)
     job = job_of(tmp_path, tone_service.url, options={"missing_is_empty": True})
     run_job(job)
@@ -90,7 +90,7 @@ def test_a_source_that_is_gone_does_not_empty_a_dataset(tmp_path: Path, tone_ser
 
 
 def test_publishing_needs_no_key(tmp_path: Path, tone_service: LocalService) -> None:
-    """It sends nothing; everything else is checked as ever."""
+    """It sends nothing; all other checks apply."""
     write_lines(tmp_path / "lines.parquet", 3)
     job = job_of(tmp_path, tone_service.url)
     run_parts(job, plan(job)[0])

@@ -1,4 +1,4 @@
-"""A prepared job executed: the remaining parts run, what stops it reported, the dataset finalized when none is left."""
+"""The execution of a prepared job: run the remaining parts, report a stop, finalize the dataset."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tts_pipeline.job.prepared_job import PreparedJob
 
 
 def test_a_second_run_sends_nothing_and_tells_the_same_totals(tmp_path: Path, tone_service: LocalService) -> None:
-    """Resume is what a run does; of a finished dataset nothing is left to do."""
+    """Every run resumes; a finished dataset has nothing left to do."""
     write_lines(tmp_path / "lines.parquet")
     first = run_job(job_of(tmp_path, tone_service.url))
     received = tone_service.bill()["received"]
@@ -37,7 +37,7 @@ def test_a_second_run_sends_nothing_and_tells_the_same_totals(tmp_path: Path, to
 
 
 def test_a_fatal_answer_ends_the_run_and_a_later_one_goes_on(tmp_path: Path, tone_service: LocalService) -> None:
-    """With what is done kept, and the bill right."""
+    """Everything done is kept, and the bill is right."""
     write_lines(tmp_path / "lines.parquet", 40)
     job = job_of(tmp_path, tone_service.url)
     tone_service.set_faults([{"what": "error", "status": 403, "code": "Arrearage", "message": "overdue", "after": 20}])
@@ -58,7 +58,7 @@ def test_a_fatal_answer_ends_the_run_and_a_later_one_goes_on(tmp_path: Path, ton
 def test_counts_of_an_unfinished_dataset_include_what_is_in_journals(
     tmp_path: Path, tone_service: LocalService
 ) -> None:
-    """Rows that are done in a part that stays open are done; asked again, they are still."""
+    """Finished rows of an open part count as done, and still do in the next run."""
     write_lines(tmp_path / "lines.parquet", 20)
     job = job_of(tmp_path, tone_service.url, options={"part_rows": 20}, limits={"max_concurrency": 1})
     tone_service.set_faults([{"what": "error", "status": 401, "code": "InvalidApiKey", "message": "no", "after": 7}])
@@ -69,7 +69,7 @@ def test_counts_of_an_unfinished_dataset_include_what_is_in_journals(
 
 
 def test_a_mistake_of_ours_is_raised_with_what_was_done_kept(tmp_path: Path, tone_service: LocalService) -> None:
-    """It is not told as a stop of the service's; locks are free and finished parts stay finished."""
+    """It is not reported as a stop of the service; locks are free and finished parts stay finished."""
     write_lines(tmp_path / "lines.parquet", 20)
     job = job_of(tmp_path, tone_service.url)
     run_parts(job, plan(job, 4)[0])
@@ -85,7 +85,7 @@ def test_a_mistake_of_ours_is_raised_with_what_was_done_kept(tmp_path: Path, ton
 
 
 def test_progress_is_filled_while_it_runs(tmp_path: Path, tone_service: LocalService) -> None:
-    """Rows of all, rows done before, and what this run did."""
+    """All rows, rows done before, and the results of this run."""
     write_lines(tmp_path / "lines.parquet", 20)
     job = job_of(tmp_path, tone_service.url)
     run_parts(job, plan(job, 4)[1])
@@ -97,7 +97,7 @@ def test_progress_is_filled_while_it_runs(tmp_path: Path, tone_service: LocalSer
 
 
 def test_a_service_is_reached_only_when_there_is_something_to_do(tmp_path: Path, tone_service: LocalService) -> None:
-    """What starts a local service is not called for a finished dataset; what it gives is what is spoken to."""
+    """A finished dataset starts no local service; otherwise the started service is used."""
     write_lines(tmp_path / "lines.parquet", 5)
     job = job_of(tmp_path)
     reached: list[str] = []
@@ -114,7 +114,7 @@ def test_a_service_is_reached_only_when_there_is_something_to_do(tmp_path: Path,
 
 
 class _Entering:
-    """A context that gives a value."""
+    """A context manager that yields a value."""
 
     def __init__(self, held: ExitStack, value: Any) -> None:
         self._held = held
@@ -141,7 +141,7 @@ print(report.stopped_by, report.dataset.speech, report.stopped)
 def test_a_disk_that_is_full_stops_the_run_and_keeps_what_was_received(
     tmp_path: Path, tone_service: LocalService
 ) -> None:
-    """In good order; the next run, with room, buys again at most what was in flight, and the bill stays right."""
+    """In good order; the next run, with room, buys at most the attempts in flight again, and the bill stays right."""
     write_lines(tmp_path / "lines.parquet", 100)
     command = [sys.executable, "-c", _ON_A_SMALL_DISK, str(tmp_path), tone_service.url]
     said = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ).stdout.split(maxsplit=2)
@@ -156,7 +156,7 @@ def test_a_disk_that_is_full_stops_the_run_and_keeps_what_was_received(
 
 
 def test_a_slow_service_and_an_orderly_stop_leave_one_claim_of_nobody(tmp_path: Path, emulator: StartEmulator) -> None:
-    """After a stop the claims are told in full by usage; none stays."""
+    """After a stop, usage accounts for all claims; none remains."""
     slow = emulator(voice_mode="tone", tone_bytes=20_000)
     write_lines(tmp_path / "lines.parquet", 20)
     slow.set_faults([{"what": "error", "status": 401, "code": "InvalidApiKey", "message": "no", "after": 3}])
@@ -171,7 +171,7 @@ def _established(job: Job) -> PreparedJob:
 
 
 def test_a_shard_is_run_and_nothing_is_sealed(tmp_path: Path, tone_service: LocalService) -> None:
-    """The counts of the run are those of its rows, the counts of the dataset those of all; sealing is for the last."""
+    """The run counts its own rows, the dataset counts all; only the last step seals."""
     write_lines(tmp_path / "lines.parquet")
     with (prepared := _established(job_of(tmp_path, tone_service.url))).leases:
         report = run_shard(prepared, Shard(1, 1, 2, shards=2), RunControl())
@@ -186,7 +186,7 @@ def test_a_shard_is_run_and_nothing_is_sealed(tmp_path: Path, tone_service: Loca
 
 
 def test_what_keeps_a_dataset_from_being_sealed_is_the_runs_stop(tmp_path: Path, tone_service: LocalService) -> None:
-    """Everything was said, and a file of it is gone: no seal, and the report has the reason beside the counts."""
+    """All rows are spoken, but a file is missing: no seal, and the report has the reason beside the counts."""
     write_lines(tmp_path / "lines.parquet")
     with (prepared := _established(job_of(tmp_path, tone_service.url))).leases:
         for index in range(4):
@@ -199,7 +199,7 @@ def test_what_keeps_a_dataset_from_being_sealed_is_the_runs_stop(tmp_path: Path,
 
 
 def test_rejected_rows_are_no_rows_that_were_done_before(tmp_path: Path, tone_service: LocalService) -> None:
-    """Their parts are reopened where that is asked for, and only there: progress begins with the others."""
+    """Their parts are reopened only on request: progress begins with the other rows."""
     write_lines(tmp_path / "lines.parquet")
     tone_service.set_faults([{"what": "refuse", "text": "Line 7."}])
     job = job_of(tmp_path, tone_service.url)

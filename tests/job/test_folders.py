@@ -1,4 +1,4 @@
-"""Where a job keeps its journals and its locks."""
+"""The folders of a job's journals and locks."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_journals_are_inside_a_local_destination(tmp_path: Path) -> None:
-    """Hidden, so that they are no part of the dataset."""
+    """In a hidden folder, so that they are no part of the dataset."""
     assert work_dir_of(job_of(tmp_path)) == tmp_path / "out" / ".work"
 
 
 def test_journals_of_an_object_store_are_in_the_users_state(tmp_path: Path) -> None:
-    """Each destination has a folder of its own, whatever slash its URL ends with."""
+    """Each destination has a separate folder, with or without a slash at the end of its URL."""
     one = work_dir_of(job_of(tmp_path, destination="s3://bucket/one"))
     assert one.parent == tmp_path / "home" / "state" / "tts-pipeline"
     assert one == work_dir_of(job_of(tmp_path, destination="s3://bucket/one/"))
@@ -33,7 +33,7 @@ def test_journals_of_an_object_store_are_in_the_users_state(tmp_path: Path) -> N
 
 
 def test_one_work_folder_for_two_destinations_keeps_them_apart(tmp_path: Path) -> None:
-    """Journals of one dataset are never taken for another's."""
+    """Journals of one dataset never count for another."""
     given: dict[str, Any] = {"options": {"work_dir": tmp_path / "work"}}
     one, two = (work_dir_of(job_of(tmp_path, destination=tmp_path / name, **given)) for name in ("a", "b"))
     assert one != two
@@ -44,7 +44,7 @@ def test_one_work_folder_for_two_destinations_keeps_them_apart(tmp_path: Path) -
 
 
 def test_locks_are_at_a_local_destination_wherever_the_journals_are(tmp_path: Path) -> None:
-    """All runs of one machine on one dataset meet there; on an object store they meet in the work folder."""
+    """All runs on one machine share them there; for an object store they share the work folder."""
     write_lines(tmp_path / "lines.parquet")
     given: dict[str, Any] = {"options": {"work_dir": tmp_path / "work"}}
     assert prepare(job_of(tmp_path, **given)).leases.lock_folder == tmp_path / "out" / ".work" / "locks"
@@ -55,7 +55,7 @@ def test_locks_are_at_a_local_destination_wherever_the_journals_are(tmp_path: Pa
 @pytest.mark.parametrize("given", [None, "elsewhere"])
 @pytest.mark.parametrize("planted", ["", "journals", "locks", "journals/part-00000-x.journal"])
 def test_a_link_in_the_work_folder_is_refused(tmp_path: Path, planted: str, given: str | None) -> None:
-    """Whatever would be written there would stand elsewhere; the destination and the named folder may be links."""
+    """It would lead writes elsewhere; the destination and the named folder may be links."""
     write_lines(tmp_path / "lines.parquet")
     for name in ("out", "elsewhere"):
         (tmp_path / f"real-{name}").mkdir()

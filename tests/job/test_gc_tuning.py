@@ -16,7 +16,7 @@ def _as_it_was() -> Iterator[None]:
 
 
 def test_while_a_job_runs_the_collector_looks_seldom() -> None:
-    """And as often as before when it has ended, also by an error; what else was set stays."""
+    """Afterwards as often as before, even after an error; other settings stay."""
     gc.set_threshold(600, 7, 8)
     seen = []
 
@@ -32,7 +32,7 @@ def test_while_a_job_runs_the_collector_looks_seldom() -> None:
 
 
 def test_jobs_that_overlap_leave_it_as_the_first_one_found_it() -> None:
-    """The first to end changes nothing for the other."""
+    """The end of the first job changes nothing for the other."""
     gc.set_threshold(600, 7, 8)
     one, other = gc_tuned(), gc_tuned()
     one.__enter__()
@@ -45,7 +45,7 @@ def test_jobs_that_overlap_leave_it_as_the_first_one_found_it() -> None:
 
 @pytest.mark.parametrize("young", [0, GC_THRESHOLD + 1])
 def test_a_collector_that_looks_more_seldom_stays_so(young: int) -> None:
-    """Off is off: whoever turned it off knows why."""
+    """A collector that is off, or runs even less often, stays as it is."""
     gc.set_threshold(young, 7, 8)
     with gc_tuned():
         assert gc.get_threshold() == (young, 7, 8)

@@ -1,4 +1,4 @@
-"""A dataset that lives on: its rejects are tried anew, its source grows."""
+"""A dataset lives on: its rejects are retried, and its source grows."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _names(*ranges: range) -> list[str]:
 
 
 def test_rejects_are_retried_when_asked_and_only_then(tmp_path: Path, service: LocalService) -> None:
-    """A plain run of a finished dataset does nothing; with ``retry_rejects`` the rejected rows alone are bought."""
+    """A plain run of a finished dataset does nothing; ``retry_rejects`` buys only the rejected rows."""
     _write(tmp_path, "a", range(12))
     service.set_faults([{"what": "refuse", "text": text} for text in ("Line 3.", "Line 11.")])
     assert run_job(_job(tmp_path, service)).dataset.rejects == 2
@@ -70,7 +70,7 @@ def test_rejects_are_retried_when_asked_and_only_then(tmp_path: Path, service: L
 
 
 def test_what_a_reopened_part_has_is_not_bought_again(tmp_path: Path, service: LocalService) -> None:
-    """Rejects are retried while the source grows by texts that the dataset has: these are taken from it."""
+    """Rejects are retried while the source grows by known texts: the dataset's audio is reused for these."""
     source = _write(tmp_path, "a", range(12))
     service.set_faults([{"what": "refuse", "text": "Line 3."}])
     assert run_job(_job(tmp_path, service)).dataset.rejects == 1
@@ -95,7 +95,7 @@ run_job(job_of(folder, sys.argv[2], source=folder / "source", options={"retry_re
 
 
 def test_a_retry_that_is_killed_is_finished_by_a_plain_run(tmp_path: Path, emulator: StartEmulator) -> None:
-    """SIGKILL among the retried rows: only what was in flight is bought once more."""
+    """SIGKILL among the retried rows: only the attempts in flight are bought once more."""
     service = emulator(voice_mode="tone", tone_bytes=2_000)
     _write(tmp_path, "a", range(60))
     service.set_faults([{"what": "error", "status": 422, "code": "x", "message": "x", "ratio": 0.5}])
@@ -133,7 +133,7 @@ def test_a_source_that_grew_adds_parts(tmp_path: Path, service: LocalService) ->
 
 
 def test_files_in_between_are_appended(tmp_path: Path, service: LocalService) -> None:
-    """Their rows come behind the old ones; afterwards the source is known, whatever the flags."""
+    """Their rows follow the old ones; afterwards the source is known, whatever the flags."""
     _write(tmp_path, "a", range(5))
     _write(tmp_path, "c", range(5, 10))
     run_job(_job(tmp_path, service))
@@ -147,7 +147,7 @@ def test_files_in_between_are_appended(tmp_path: Path, service: LocalService) ->
 
 
 def test_a_source_that_grows_while_parts_are_open_keeps_what_they_have(tmp_path: Path, service: LocalService) -> None:
-    """A stopped run left journals: they still fit, and nothing of theirs is bought again."""
+    """Journals of a stopped run still fit, and none of their answers is bought again."""
     _write(tmp_path, "a", range(12))
     service.set_faults([{"what": "error", "status": 401, "code": "InvalidApiKey", "message": "no", "after": 7}])
     stopped = run_job(_job(tmp_path, service, limits={"max_concurrency": 1}))
@@ -161,7 +161,7 @@ def test_a_source_that_grows_while_parts_are_open_keeps_what_they_have(tmp_path:
 
 
 def test_a_late_file_is_for_the_next_plan(tmp_path: Path, service: LocalService) -> None:
-    """Between plan and publish the shards are what they were; the next plan takes the file in."""
+    """Shards do not change between plan and publish; the next plan accepts the file."""
     _write(tmp_path, "a", range(12))
     job = _job(tmp_path, service)
     shards = plan(job, 2)
@@ -178,7 +178,7 @@ def test_a_late_file_is_for_the_next_plan(tmp_path: Path, service: LocalService)
 
 
 def test_an_id_that_came_before_is_refused_in_new_files_too(tmp_path: Path, service: LocalService) -> None:
-    """Ids are unique in the whole dataset; nothing is written, and the old dataset is as it was."""
+    """Ids are unique in the whole dataset; nothing is written, and the old dataset is unchanged."""
     _write(tmp_path, "a", range(5))
     run_job(_job(tmp_path, service))
     before = (tmp_path / "out" / "dataset.json").read_bytes()
@@ -190,7 +190,7 @@ def test_an_id_that_came_before_is_refused_in_new_files_too(tmp_path: Path, serv
 
 
 def test_a_pilot_does_not_grow(tmp_path: Path, service: LocalService) -> None:
-    """Which rows it takes depends on all of them."""
+    """Its rows depend on all rows of the source."""
     _write(tmp_path, "a", range(5))
     job = replace(_job(tmp_path, service), selection=Selection(limit=3))
     run_job(job)
@@ -200,7 +200,7 @@ def test_a_pilot_does_not_grow(tmp_path: Path, service: LocalService) -> None:
 
 
 def test_rows_that_changed_are_told(tmp_path: Path, service: LocalService) -> None:
-    """Which file it is, and what can be done."""
+    """The error names the file and the way out."""
     _write(tmp_path, "a", range(5))
     run_job(_job(tmp_path, service))
     _write(tmp_path, "a", range(6))

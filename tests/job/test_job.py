@@ -21,7 +21,7 @@ PARAMETERS: dict[str, ParameterValue] = {"voice": "Cherry", "speed": 1.2}
 
 @given(parts=st.integers(0, 3_000), max_shards=st.integers(1, 100))
 def test_shards_are_even_and_hold_every_part_once(parts: int, max_shards: int) -> None:
-    """In order, without gaps; sizes differ by one at most; at least one shard, also of nothing."""
+    """In order, without gaps; sizes differ by one at most; at least one shard, even without parts."""
     shards = divide_into_shards(parts, max_shards)
     assert [number for shard in shards for number in shard.numbers()] == list(range(parts))
     assert [shard.index for shard in shards] == list(range(len(shards)))
@@ -31,14 +31,14 @@ def test_shards_are_even_and_hold_every_part_once(parts: int, max_shards: int) -
 
 
 def test_shards_are_the_same_every_time() -> None:
-    """A worker that is started again gets the parts it had."""
+    """A restarted worker gets the same parts."""
     shards = [Shard(index, first, parts, 3, 10) for index, first, parts in ((0, 0, 3), (1, 3, 3), (2, 6, 4))]
     assert divide_into_shards(10, 3) == divide_into_shards(10, 3) == shards
 
 
 @pytest.mark.parametrize("max_shards", [0, -1])
 def test_no_shards_is_a_mistake(max_shards: int) -> None:
-    """The number is named."""
+    """The error names the number."""
     with pytest.raises(ConfigurationError, match=f"max_shards is {max_shards}"):
         divide_into_shards(10, max_shards)
 
@@ -53,7 +53,7 @@ def test_no_shards_is_a_mistake(max_shards: int) -> None:
     ],
 )
 def test_how_a_job_is_run_does_not_make_it_another(change: dict[str, Any]) -> None:
-    """Concurrency, limits, key, tags and directories are no part of what identifies a dataset."""
+    """Concurrency, limits, key, tags and folders are no part of a dataset's identity."""
     assert replace(JOB, **change).identity(PARAMETERS) == JOB.identity(PARAMETERS)
 
 
@@ -73,13 +73,13 @@ def test_how_a_job_is_run_does_not_make_it_another(change: dict[str, Any]) -> No
     ],
 )
 def test_what_determines_the_dataset_makes_another(name: str, change: dict[str, Any]) -> None:
-    """Each such setting stands under a name of its own, so that a difference can be told by name."""
+    """Each such setting has a separate name, so that an error can name the difference."""
     one, other = JOB.identity(PARAMETERS), replace(JOB, **change).identity(PARAMETERS)
     assert name in {key for key in one if one[key] != other[key]}
 
 
 def test_parameters_determine_the_dataset_in_any_order() -> None:
-    """As they are sent; the order in which they were given says nothing."""
+    """As they are sent; their order does not count."""
     assert JOB.identity(PARAMETERS) == JOB.identity({"speed": 1.2, "voice": "Cherry"})
     assert JOB.identity(PARAMETERS) != JOB.identity({**PARAMETERS, "speed": 1.3})
 
@@ -93,21 +93,21 @@ def test_the_seed_counts_only_with_a_sample() -> None:
 
 
 def test_the_card_is_that_of_the_model_on_the_service() -> None:
-    """Found in the built-in catalog; an unknown model of a known service is refused."""
+    """It comes from the built-in catalog; an unknown model of a known service is refused."""
     assert JOB.card().model == MODEL
     with pytest.raises(ConfigurationError, match="no model 'qwen3'"):
         replace(JOB, service=Service(base_url="http://127.0.0.1:9", name="local"), model="qwen3").card()
 
 
 def test_no_key_in_what_a_job_shows() -> None:
-    """Neither its representation nor its identity has the key."""
+    """Neither its representation nor its identity holds the key."""
     job = replace(JOB, service=Service(base_url="https://voices.example", api_key="very-secret"))
     assert "very-secret" not in repr(job)
     assert "very-secret" not in repr(job.identity({}))
 
 
 def test_a_query_and_headers_are_part_of_a_job_that_has_them() -> None:
-    """They change what is asked for; a job without them is what it was before there were any."""
+    """They change the requests; a job without them has the same identity as in older versions."""
     service = replace(JOB.service, query={"api-version": "1"}, headers={"x-region": "eu"})
     identity = replace(JOB, service=service).identity({})
     assert (identity["query"], identity["headers"]) == ({"api-version": "1"}, {"x-region": "eu"})

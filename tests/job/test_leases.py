@@ -1,4 +1,4 @@
-"""Runs on several machines at one destination: work folders of their own, on a real S3 API server."""
+"""Runs on several machines at one destination: separate work folders, on a real S3 API server."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _job(folder: Path, service: LocalService, machine: str, lease_s: float) -> J
 def test_two_machines_buy_each_row_once(
     tmp_path: Path, s3: Mapping[str, str], tone_service: LocalService, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Started together they share the parts; whoever ends first says who has the rest, or has waited for it."""
+    """Started together they share the parts; the first to end names the holder of the rest, or waits for it."""
     write_lines(tmp_path / "lines.parquet", 40)
     jobs = [_job(tmp_path, tone_service, machine, patience(2.0)) for machine in ("one", "two")]
 
@@ -70,7 +70,7 @@ def test_two_machines_buy_each_row_once(
 def test_what_a_living_machine_has_is_left_to_it(
     tmp_path: Path, s3: Mapping[str, str], tone_service: LocalService
 ) -> None:
-    """The other parts are done; then the run says which process on which host has what is left."""
+    """The other parts are done; then the report names the process and the host of the remaining parts."""
     write_lines(tmp_path / "lines.parquet", 20)
     job = _job(tmp_path, tone_service, "here", patience(1.0))
     with Leases(open_store(DESTINATION, tmp_path / "staging"), tmp_path / "there", patience(1.0)) as leases:
@@ -84,7 +84,7 @@ def test_what_a_living_machine_has_is_left_to_it(
 
 
 def test_what_another_machine_has_just_written_is_seen(tmp_path: Path, s3: Mapping[str, str]) -> None:
-    """Whatever the driver remembers of a listing: a marker, and a file that was put in place of a shorter one."""
+    """Despite the driver's cached listings: a marker, and a file that replaced a shorter one."""
     ours, theirs = (
         open_store(FsspecPath(DESTINATION, s3fs.S3FileSystem(skip_instance_cache=True)), tmp_path / machine)
         for machine in ("ours", "theirs")
@@ -104,7 +104,7 @@ def test_what_another_machine_has_just_written_is_seen(tmp_path: Path, s3: Mappi
 def test_a_machine_that_stood_still_sends_nothing_any_more(
     tmp_path: Path, s3: Mapping[str, str], tone_service: LocalService
 ) -> None:
-    """SIGSTOP for longer than its lease: another one takes over, and the first ends in good order when it goes on."""
+    """SIGSTOP for longer than its lease: another takes over, and the first ends in good order afterwards."""
     write_lines(tmp_path / "lines.parquet", 40)
     lease_s = patience(1.0)
     command = [sys.executable, "-c", _RUN, str(tmp_path), tone_service.url, str(lease_s)]

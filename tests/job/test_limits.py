@@ -1,4 +1,4 @@
-"""Limits that fit the service: its rate used and never passed, its places found."""
+"""Limits fit the service: its rate is used and never exceeded, its capacity is found."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tts_pipeline.job import plan, run_job, run_parts
 
 
 def test_the_permitted_rate_is_never_passed(tmp_path: Path, emulator: StartEmulator) -> None:
-    """Fifty a second, enforced smoothly: not one is refused."""
+    """Fifty a second, smoothly enforced: no request is refused."""
     service = emulator(voice_mode="tone", latency_ms=50, requests_per_minute=3_000, rate_tolerance_ms=500)
     write_lines(tmp_path / "lines.parquet", 150)
     limits = {"requests_per_minute": 3_000, "max_concurrency": 32}
@@ -40,7 +40,7 @@ def test_a_service_that_takes_fewer_at_a_time_is_asked_for_fewer(tmp_path: Path,
 def test_a_pause_that_is_too_long_ends_the_run_and_says_until_when(
     tmp_path: Path, tone_service: LocalService, retry_after_s: int
 ) -> None:
-    """As a time, so that whoever runs it can give up its place until then; what is done is kept."""
+    """As a time, so that the caller can give up its slot until then; everything done is kept."""
     tone_service.set_faults([{"what": "throttle", "retry_after_s": retry_after_s, "after": 7}])
     write_lines(tmp_path / "lines.parquet", 20)
     job = job_of(tmp_path, tone_service.url, limits={"max_pause_s": 300})

@@ -1,4 +1,4 @@
-"""A job gone on with on another machine: its work folder is not there, and what was shipped is."""
+"""Another machine continues a job from the shipped journals, without the first machine's work folder."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _shipped(folder: Path, destination: str) -> list[str]:
 def test_after_an_orderly_stop_any_machine_goes_on(
     tmp_path: Path, tone_service: LocalService, destination: str
 ) -> None:
-    """What was bought in parts that stayed open is not bought again, nor anything unknown, and nothing stays behind."""
+    """Answers of open parts are not bought again, no attempt is unknown, and no journal remains."""
     write_lines(tmp_path / "lines.parquet", 20)
     stopped = _run(tmp_path, tone_service, destination, cap=50)
     assert (stopped.stopped_by, stopped.dataset.speech) == ("budget", 7)
@@ -62,7 +62,7 @@ def test_after_an_orderly_stop_any_machine_goes_on(
 def test_publishing_too_early_takes_nothing_away(
     tmp_path: Path, tone_service: LocalService, destination: str, machine: str
 ) -> None:
-    """Journals of parts that are not done stay, here and at the destination: they hold what is paid for."""
+    """Journals of unfinished parts stay, here and at the destination: they hold paid answers."""
     write_lines(tmp_path / "lines.parquet", 20)
     assert _run(tmp_path, tone_service, destination, cap=50).dataset.speech == 7
     options: dict[str, Any] = {"work_dir": tmp_path / machine}
@@ -75,7 +75,7 @@ def test_publishing_too_early_takes_nothing_away(
 def test_what_the_old_rows_cost_is_taken_into_a_new_generation(
     tmp_path: Path, tone_service: LocalService, destination: str
 ) -> None:
-    """A rebuild takes audio from what was shipped, too, and removes it."""
+    """A rebuild also reuses the audio of shipped journals, and removes them."""
     write_lines(tmp_path / "lines.parquet", 20)
     assert _run(tmp_path, tone_service, destination, cap=50).dataset.speech == 7
     shutil.rmtree(tmp_path / "work")
@@ -90,7 +90,7 @@ def test_what_the_old_rows_cost_is_taken_into_a_new_generation(
 def test_nothing_is_shipped_where_that_is_not_wanted(
     tmp_path: Path, tone_service: LocalService, destination: str
 ) -> None:
-    """On the destination's own disk journals lie already; elsewhere it can be turned off."""
+    """A local destination already holds the journals; elsewhere shipping can be turned off."""
     write_lines(tmp_path / "lines.parquet", 20)
     wanted = None if "://" not in destination else False
     assert _run(tmp_path, tone_service, destination, cap=50, ship_journals=wanted).dataset.speech == 7

@@ -1,4 +1,4 @@
-"""A dataset on an object store lives as one on a disk does."""
+"""A dataset on an object store behaves like a dataset on a disk."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _write(folder: Path, name: str, numbers: range) -> None:
 
 
 def test_it_is_retried_grown_and_rebuilt(tmp_path: Path, s3: Mapping[str, str], tone_service: LocalService) -> None:
-    """Rejects, new files and changed rows: each buys only what is new, and the bill goes on."""
+    """Rejects, new files and changed rows: each run buys only new rows, and the bill continues."""
 
     def run(**options: Any) -> Report:
         options = {"work_dir": tmp_path / "work", "part_rows": 10, **options}
@@ -59,7 +59,7 @@ def test_it_is_retried_grown_and_rebuilt(tmp_path: Path, s3: Mapping[str, str], 
 def test_a_bucket_that_is_not_there_is_not_made(
     tmp_path: Path, s3: Mapping[str, str], tone_service: LocalService
 ) -> None:
-    """A misspelt name is an error, before anything is sent."""
+    """A misspelt name is an error before anything is sent."""
     _write(tmp_path, "a", range(3))
     options = {"work_dir": tmp_path / "work"}
     job = job_of(tmp_path, tone_service.url, source=tmp_path / "source", destination="s3://buckett/x", options=options)

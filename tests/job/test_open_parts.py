@@ -1,4 +1,4 @@
-"""The life of a part in a run: opened under its lease, committed whole, or suspended with its journal."""
+"""Parts are opened under their leases, committed whole, or suspended with their journals."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tts_pipeline.wal.journal import JournalWriter
     ],
 )
 def test_more_parts_are_open_where_more_is_in_flight(options: RunOptions, part_rows: int, parts: int) -> None:
-    """One answer in a hundred that takes 30 times longer keeps its part open: the rows meanwhile need parts, too."""
+    """One answer in a hundred that takes 30 times longer keeps its part open: other rows need parts meanwhile."""
     assert max_open_parts(options, part_rows) == parts
 
 
@@ -48,7 +48,7 @@ def prepared(tmp_path: Path) -> PreparedJob:
 
 @asynccontextmanager
 async def _opened(prepared: PreparedJob) -> AsyncIterator[OpenParts]:
-    """Begin as a process does, and let everything go at its end."""
+    """Set up as a process does, and release everything at the end."""
     fingerprint = prepared.descriptor.fingerprint
     invocation = Invocation(prepared.leases.invocation_id, "voices", "m", None, {}, {}, fingerprint)
     with closing(JournalWriter(asyncio.get_running_loop().call_soon_threadsafe)) as writer:
@@ -70,7 +70,7 @@ def _files(folder: Path) -> list[str]:
 
 @pytest.mark.anyio
 async def test_a_part_that_is_committed_leaves_its_tables_and_no_journal(prepared: PreparedJob, tmp_path: Path) -> None:
-    """Whoever opens it then is told that there is nothing to do."""
+    """Opening it again returns nothing to do."""
     async with _opened(prepared) as parts:
         part = parts.open(2)
         assert part is not None
@@ -88,7 +88,7 @@ async def test_a_part_that_is_committed_leaves_its_tables_and_no_journal(prepare
 async def test_a_part_that_is_suspended_keeps_its_journal_and_its_usage_is_published(
     prepared: PreparedJob, tmp_path: Path
 ) -> None:
-    """Its rows count as done but not published; the next process opens it with what is left."""
+    """Its rows count as done but not published; the next process opens its remaining rows."""
     async with _opened(prepared) as parts:
         part = parts.open(1)
         assert part is not None
@@ -106,7 +106,7 @@ async def test_a_part_that_is_suspended_keeps_its_journal_and_its_usage_is_publi
 
 @pytest.mark.anyio
 async def test_a_part_that_another_process_holds_is_left_to_it(prepared: PreparedJob) -> None:
-    """It is remembered, and neither read nor written; the others are opened."""
+    """It is remembered, and neither read nor written; other parts are opened."""
     with FileLock(prepared.leases.lock_folder / "part-00000.lock"):
         async with _opened(prepared) as parts:
             assert parts.open(0) is None

@@ -1,4 +1,4 @@
-"""Options that cannot be meant are refused by their name."""
+"""Impossible options are refused by name."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tts_pipeline.job.option_checks import check_run_options, refuse_unreachable
     ],
 )
 def test_an_option_that_cannot_be_meant_is_refused_with_its_range(given: dict[str, Any], message: str) -> None:
-    """Whoever reads the error knows which option, and what it takes."""
+    """The error names the option and its range."""
     with pytest.raises(ConfigurationError, match=message) as told:
         check_run_options(RunOptions(**given))
     assert told.value.hint
@@ -46,7 +46,7 @@ def test_what_an_option_may_just_be_is_taken() -> None:
 @pytest.mark.parametrize("auth", ["bearer", "none"])
 @pytest.mark.parametrize("host", ["voices.example", "127.0.0.1:9"])
 def test_a_key_is_needed_where_one_is_sent_to_another_machine(tmp_path: Path, host: str, auth: Any) -> None:
-    """A service of this machine, and one that asks for no key, are reached without one."""
+    """A service on this machine, or one that uses no key, needs none."""
     service = Service(base_url=f"https://{host}", auth=auth)
     if (host, auth) != ("voices.example", "bearer"):
         refuse_unreachable(job_of(tmp_path, service=service))

@@ -1,4 +1,4 @@
-"""How many parts are open at one time."""
+"""The number of open parts is bounded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_parts_are_bounded_in_number_and_in_texts() -> None:
-    """Another part is opened when one is closed; long texts leave no room, but one part always has its turn."""
+    """A closed part makes room for another; long texts take the room, but one part can always open."""
     free = PartSlots(2)
     await free.acquire()
     free.add_text(OPEN_TEXT_BYTES + 1)

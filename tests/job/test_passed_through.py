@@ -1,4 +1,4 @@
-"""What passes through is never altered: every type, from the source's Parquet to the tables."""
+"""Columns that pass through are never altered: every type, from the source's Parquet to the tables."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ COLUMNS: dict[str, pa.Array] = {
 
 
 def _raw(column: pa.ChunkedArray) -> list[Any]:
-    """Return values as what they are stored as: Python knows no nanoseconds, and takes all NaN for one."""
+    """Return values in their stored form: Python has no nanoseconds, and takes all NaN for one."""
     values = column.combine_chunks()
     values = pa.concat_arrays(values.chunks) if isinstance(values, pa.ChunkedArray) else values
     if pa.types.is_floating(values.type):
@@ -90,7 +90,7 @@ def _raw(column: pa.ChunkedArray) -> list[Any]:
 
 
 def test_every_type_comes_through_as_it_is(tone_service: LocalService, tmp_path: Path) -> None:
-    """Type, values to the last bit and field metadata, of speech and of rejects, over files and row groups."""
+    """Type, values to the last bit and field metadata, in speech and in rejects, over files and row groups."""
     ids, lines = pa.array(["a", "b"]), pa.array(["One.", ""])
     fields = [pa.field(f"c {name}", column.type, metadata={"k": "v"}) for name, column in COLUMNS.items()]
     table = pa.table([ids, lines, *COLUMNS.values()], pa.schema([("id", TEXT), ("line", TEXT), *fields]))

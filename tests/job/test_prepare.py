@@ -51,7 +51,7 @@ def _tree(folder: Path) -> dict[str, str]:
 def test_whatever_is_wrong_is_found_before_anything_is_written(
     tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
-    """The error names the thing, and the disk is as it was."""
+    """The error names the setting, and the disk is unchanged."""
     speakers = ["Cherry"] * 19 + ["Bob"]
     write_lines(tmp_path / "lines.parquet", number=[0.5] * 20, speaker=speakers)
     before = _tree(tmp_path)
@@ -63,7 +63,7 @@ def test_whatever_is_wrong_is_found_before_anything_is_written(
 
 
 def test_a_colliding_column_is_refused_and_can_be_renamed(tmp_path: Path) -> None:
-    """The hint is the flag to use; with it the job is good."""
+    """The hint names the parameter that solves it."""
     write_lines(tmp_path / "lines.parquet", duration_ms=[1] * 20)
     with pytest.raises(ConfigurationError) as told:
         prepare(job_of(tmp_path))
@@ -72,7 +72,7 @@ def test_a_colliding_column_is_refused_and_can_be_renamed(tmp_path: Path) -> Non
 
 
 def test_a_good_job_writes_nothing_until_it_is_established(tmp_path: Path) -> None:
-    """Checking leaves the destination alone; establishing writes the descriptor, once."""
+    """Checking leaves the destination alone; creating the dataset writes the descriptor once."""
     write_lines(tmp_path / "lines.parquet")
     prepared = prepare(job_of(tmp_path))
     assert not (tmp_path / "out").exists()
@@ -82,7 +82,7 @@ def test_a_good_job_writes_nothing_until_it_is_established(tmp_path: Path) -> No
 
 
 def test_another_job_or_a_changed_source_is_refused(tmp_path: Path) -> None:
-    """A destination is of one job and one source; how it is run may change."""
+    """A destination has one job and one source; run options may change."""
     write_lines(tmp_path / "lines.parquet")
     create_or_extend_dataset(prepare(job_of(tmp_path)))
     with pytest.raises(ConfigurationError, match=r"parameters is .*'Cherry'.* there and .*'Stella'.* now"):
@@ -94,7 +94,7 @@ def test_another_job_or_a_changed_source_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_destination_with_other_things_in_it_is_refused(tmp_path: Path) -> None:
-    """Nobody's files are mixed with a dataset's."""
+    """A dataset is never mixed with other files."""
     write_lines(tmp_path / "lines.parquet")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "holiday.jpg").write_bytes(b"")
@@ -103,7 +103,7 @@ def test_a_destination_with_other_things_in_it_is_refused(tmp_path: Path) -> Non
 
 
 def test_a_destination_that_is_a_file_is_a_storage_error(tmp_path: Path) -> None:
-    """It says that it is no folder."""
+    """The error says that it is no folder."""
     write_lines(tmp_path / "lines.parquet")
     (tmp_path / "out").write_bytes(b"")
     with pytest.raises(StorageError, match="is a file, not a folder"):
@@ -111,7 +111,7 @@ def test_a_destination_that_is_a_file_is_a_storage_error(tmp_path: Path) -> None
 
 
 def test_a_known_dataset_is_not_scanned_again(tmp_path: Path) -> None:
-    """The source is the same by its fingerprint: what was good is good, so that a resumed job begins at once."""
+    """An equal fingerprint means an equal source, so a resumed job begins immediately."""
     write_lines(tmp_path / "lines.parquet")
     create_or_extend_dataset(prepare(job_of(tmp_path)))
     metadata = pq.read_metadata(tmp_path / "lines.parquet").row_group(0).column(0)
@@ -129,14 +129,14 @@ def _taken(prepared: PreparedJob) -> list[str]:
 
 
 def test_a_limit_takes_the_first_rows(tmp_path: Path) -> None:
-    """As many as are there, at most."""
+    """At most as many as the source has."""
     write_lines(tmp_path / "lines.parquet")
     assert _taken(prepare(job_of(tmp_path, selection=Selection(limit=3)))) == ["r0", "r1", "r2"]
     assert len(_taken(prepare(job_of(tmp_path, selection=Selection(limit=99))))) == 20
 
 
 def test_a_sample_is_the_same_for_a_seed_and_in_source_order(tmp_path: Path) -> None:
-    """Another seed takes others; more than there are is all of them."""
+    """Another seed takes other rows; a too large sample takes all rows."""
     write_lines(tmp_path / "lines.parquet", 100)
     one, same, other = (_taken(prepare(job_of(tmp_path, selection=Selection(sample=9, seed=s)))) for s in (1, 1, 2))
     assert one == same != other
@@ -146,7 +146,7 @@ def test_a_sample_is_the_same_for_a_seed_and_in_source_order(tmp_path: Path) -> 
 
 
 def test_prices_in_force_stand_in_the_descriptor(tmp_path: Path) -> None:
-    """As text, with their source: what a bill was made with can be looked up later."""
+    """As text, with their source, so that a bill's prices can be looked up later."""
     write_lines(tmp_path / "lines.parquet")
     (price, *_) = prepare(job_of(tmp_path)).descriptor.prices
     assert price["per_10k_characters"] == "0.8"
@@ -155,13 +155,13 @@ def test_prices_in_force_stand_in_the_descriptor(tmp_path: Path) -> None:
 
 
 def test_a_source_without_rows_is_a_job_without_parts(tmp_path: Path) -> None:
-    """Nothing to do is no error."""
+    """An empty job is no error."""
     write_lines(tmp_path / "lines.parquet", 0)
     assert prepare(job_of(tmp_path)).descriptor.parts == 0
 
 
 def test_a_moved_source_is_the_same(tmp_path: Path) -> None:
-    """Another root, the same files: the dataset goes on."""
+    """Another root with the same files: the dataset continues."""
     write_lines(tmp_path / "here" / "a.parquet")
     job = replace(job_of(tmp_path), source=tmp_path / "here")
     create_or_extend_dataset(prepare(job))

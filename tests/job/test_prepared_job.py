@@ -1,4 +1,4 @@
-"""A job that was checked: the rows of its parts."""
+"""The prepared job reads the rows of its parts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tts_pipeline.source.row_reader import RowReader
 
 
 def test_a_part_is_read_with_its_names_and_voices(tmp_path: Path) -> None:
-    """Whole rows of the selection, in order; generated ids name file and row of the source."""
+    """Whole rows of the selection, in order; generated ids name the file and the row of the source."""
     write_lines(tmp_path / "lines.parquet", speaker=["Stella", None] * 10)
     columns = InputColumns(generate_ids=True, parameters={"voice": "speaker"})
     prepared = prepare(job_of(tmp_path, columns=columns, selection=Selection(sample=10, seed=3)))

@@ -1,4 +1,4 @@
-"""The progress display: what it computes from counts and a clock, and what it writes."""
+"""The progress display: its computations from counts and a clock, and its output."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tts_pipeline.money import Cost
 
 
 class FakeClock:
-    """A clock that goes when it is told to."""
+    """A clock that a test moves."""
 
     def __init__(self) -> None:
         self.now_s = 100.0
@@ -46,12 +46,12 @@ def test_a_line_says_everything() -> None:
 
 
 def test_a_job_that_is_being_checked_has_no_figures_yet() -> None:
-    """Nobody is shown a zero that is only not known yet."""
+    """No zero is shown for an unknown figure."""
     assert plain_line(ProgressView(Progress()).snapshot()) == "checking the job"
 
 
 def test_without_a_price_no_cost_is_shown() -> None:
-    """A cost that is not known is not 0."""
+    """An unknown cost is not 0."""
     assert plain_line(ProgressView(Progress(totals=Totals(rows=3))).snapshot()).endswith("0.00 h audio")
 
 
@@ -63,7 +63,7 @@ def test_without_a_price_no_cost_is_shown() -> None:
     ],
 )
 def test_with_a_cap_all_that_is_spent_is_shown_against_it(cap: BudgetCap, shown: str) -> None:
-    """At most, over all runs: that is what the cap counts."""
+    """At most, over all runs: the cap counts this."""
     progress = _progress()
     progress.totals.characters_upper_bound = 150
     progress.cap, progress.spent_before = cap, Cost(characters_upper_bound=1_000)
@@ -72,7 +72,7 @@ def test_with_a_cap_all_that_is_spent_is_shown_against_it(cap: BudgetCap, shown:
 
 
 def test_the_speed_is_that_of_the_last_seconds() -> None:
-    """A fast start a minute ago does not hide that nothing moves now."""
+    """A fast start a minute ago does not hide a standstill."""
     clock, progress = FakeClock(), _progress()
     watch = ProgressView(progress, clock)
     for second in range(60):
@@ -84,7 +84,7 @@ def test_the_speed_is_that_of_the_last_seconds() -> None:
 
 
 def test_rows_that_were_there_before_are_no_speed() -> None:
-    """What earlier runs did counts as done, never as done now."""
+    """Rows of earlier runs count as done, but not towards the speed."""
     clock, progress = FakeClock(), _progress()
     watch = ProgressView(progress, clock)
     watch.snapshot()
@@ -95,7 +95,7 @@ def test_rows_that_were_there_before_are_no_speed() -> None:
 
 
 def test_plain_lines_come_now_and_then_and_at_the_end() -> None:
-    """One line for each wait, and the last state."""
+    """One line after each wait, and the last state."""
     waits, written = iter([False, False]), threading.Event()
     told: list[str] = []
 
@@ -111,7 +111,7 @@ def test_plain_lines_come_now_and_then_and_at_the_end() -> None:
 
 
 def test_the_last_line_is_written_when_the_run_fails() -> None:
-    """What was done until then is told, and the error goes on its way."""
+    """The line shows the rows done so far, and the error passes on."""
     told: list[str] = []
     with pytest.raises(ZeroDivisionError), report_lines(ProgressView(_progress(), FakeClock()), told.append):
         raise ZeroDivisionError
@@ -119,7 +119,7 @@ def test_the_last_line_is_written_when_the_run_fails() -> None:
 
 
 def test_a_terminal_shows_a_bar_and_the_figures() -> None:
-    """The live display draws what the plain line says, with a bar and a share."""
+    """The live display has the plain line's figures, with a bar and a share."""
     drawn = io.StringIO()
     with live_display(ProgressView(_progress(speech=400)), Console(file=drawn, force_terminal=True, width=120)):
         pass

@@ -19,7 +19,7 @@ ROWS = 20
 
 
 def _unprivileged() -> list[str]:
-    """Root may write everywhere; without these rights it may not."""
+    """Return the start of a command line that takes root's right to write everywhere from a command."""
     if os.geteuid() != 0:
         return []
     if shutil.which("setpriv") is None:
@@ -29,7 +29,7 @@ def _unprivileged() -> list[str]:
 
 @pytest.mark.slow
 def test_a_destination_that_turns_read_only_is_a_storage_error(tmp_path: Path, tone_service: LocalService) -> None:
-    """Exit 6 with a summary, work folder and all; what was received is kept, and no row is bought twice."""
+    """Exit 6 with a summary, work folder and all; answers are kept, and no row is bought twice."""
     write_lines(tmp_path / "lines.parquet", ROWS)
     out = tmp_path / "out"
     tone_service.set_faults([{"what": "slow", "text": f"Line {row}.", "delay_s": 0.4} for row in range(4, ROWS)])

@@ -1,4 +1,4 @@
-"""A dataset made anew in its place: what changed is bought, what did not is taken, and readers never see half."""
+"""A rebuild in place: changed rows are bought, unchanged audio is reused, and readers never see half."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _texts(folder: Path) -> list[str]:
 
 
 def test_only_what_changed_is_bought(tmp_path: Path, service: LocalService) -> None:
-    """The new dataset stands in the old one's place, with the new rows; its bill goes on from the old one's."""
+    """The new dataset replaces the old one, with the new rows; its bill continues the old one's."""
     _write(tmp_path, _lines(23))
     run_job(_job(tmp_path, service))
     changed = _lines(17, changed=(3, 4, 16))
@@ -79,7 +79,7 @@ def test_only_what_changed_is_bought(tmp_path: Path, service: LocalService) -> N
 
 
 def test_a_rebuild_of_what_did_not_change_is_a_plain_run(tmp_path: Path, service: LocalService) -> None:
-    """Also of a finished rebuild: asked again, there is nothing to do."""
+    """After a finished rebuild, too: a repetition has nothing to do."""
     _write(tmp_path, _lines(7))
     first = run_job(_job(tmp_path, service, **REBUILD))
     assert run_job(_job(tmp_path, service, **REBUILD)).dataset == first.dataset
@@ -87,7 +87,7 @@ def test_a_rebuild_of_what_did_not_change_is_a_plain_run(tmp_path: Path, service
 
 
 def test_readers_see_the_old_dataset_while_the_new_one_is_made(tmp_path: Path, service: LocalService) -> None:
-    """A rebuild that stops half-way leaves the old one sealed as it was; the next one goes on where it was."""
+    """A rebuild that stops half-way leaves the old dataset sealed; the next rebuild continues it."""
     _write(tmp_path, _lines(12))
     run_job(_job(tmp_path, service))
     before = {path: path.read_bytes() for path in (tmp_path / "out").glob("[!.]*/*")}
@@ -107,7 +107,7 @@ def test_readers_see_the_old_dataset_while_the_new_one_is_made(tmp_path: Path, s
 
 
 def test_a_source_that_changes_again_is_another_generation(tmp_path: Path, service: LocalService) -> None:
-    """What the one that was given up had bought is taken, from its parts and from its journals; its bill is kept."""
+    """The audio of the abandoned generation is reused, from parts and journals; its bill is kept."""
     _write(tmp_path, _lines(12))
     run_job(_job(tmp_path, service))
     _write(tmp_path, _lines(12, changed=tuple(range(12))))
@@ -125,7 +125,7 @@ def test_a_source_that_changes_again_is_another_generation(tmp_path: Path, servi
 
 
 def test_what_an_unfinished_dataset_paid_for_is_taken(tmp_path: Path, service: LocalService) -> None:
-    """The first run stopped, then the source changed: its journals' audio is not lost, and their usage is told."""
+    """The first run stopped, then the source changed: its journals' audio is reused, and their usage reported."""
     _write(tmp_path, _lines(12))
     service.set_faults([{"what": "error", "status": 401, "code": "InvalidApiKey", "message": "no", "after": 8}])
     run_job(_job(tmp_path, service, limits={"max_concurrency": 1}))
@@ -137,7 +137,7 @@ def test_what_an_unfinished_dataset_paid_for_is_taken(tmp_path: Path, service: L
 
 
 def test_shards_of_a_rebuild_are_put_in_place_by_publish(tmp_path: Path, service: LocalService) -> None:
-    """Planned, run and published like any other; twice is harmless."""
+    """Planned, run and published like any others; publishing twice is harmless."""
     _write(tmp_path, _lines(12))
     run_job(_job(tmp_path, service))
     _write(tmp_path, _lines(14))
@@ -157,7 +157,7 @@ def test_shards_of_a_rebuild_are_put_in_place_by_publish(tmp_path: Path, service
 def test_what_was_planned_is_not_given_up_for_a_source_that_changed_meanwhile(
     tmp_path: Path, service: LocalService, now: int | None, door: str
 ) -> None:
-    """One that is gone would put nothing in place of two datasets; the plan is made anew by whoever means it."""
+    """A source that is now missing or changed replaces neither dataset; a new rebuild needs a new plan."""
     _write(tmp_path, _lines(20))
     run_job(_job(tmp_path, service))
     job = _job(tmp_path, service, **REBUILD, missing_is_empty=True)
@@ -176,7 +176,7 @@ def test_what_was_planned_is_not_given_up_for_a_source_that_changed_meanwhile(
 
 
 def test_nobody_else_may_work_on_the_dataset_at_the_swap(tmp_path: Path, service: LocalService) -> None:
-    """It stops with everything kept, and the next run swaps."""
+    """The run stops with everything kept, and the next run swaps."""
     _write(tmp_path, _lines(6))
     run_job(_job(tmp_path, service))
     _write(tmp_path, _lines(7))
@@ -190,7 +190,7 @@ def test_nobody_else_may_work_on_the_dataset_at_the_swap(tmp_path: Path, service
 
 
 def test_what_was_spent_on_the_old_one_meanwhile_is_carried_too(tmp_path: Path, service: LocalService) -> None:
-    """A claim that came after the rebuild began: its journal is on another machine, so the worst case is spent."""
+    """A claim came after the rebuild began: its journal is on another machine, so its upper bound counts."""
     _write(tmp_path, _lines(6))
     run_job(_job(tmp_path, service))
     _write(tmp_path, _lines(7))
@@ -227,7 +227,7 @@ run_job(job_of(Path(sys.argv[1]), sys.argv[2], options={"rebuild": True}))
 
 
 def test_a_swap_that_is_killed_is_finished_by_any_run(tmp_path: Path, service: LocalService) -> None:
-    """Also by one that does not ask for a rebuild; what only looks is told to wait for it."""
+    """Even by a run without ``rebuild``; readers get an error that says to wait for it."""
     _write(tmp_path, _lines(12))
     run_job(_job(tmp_path, service))
     _write(tmp_path, _lines(13, changed=(0,)))
@@ -253,7 +253,7 @@ run_job(job_of(Path(sys.argv[1]), sys.argv[2], options={"rebuild": True}))
 
 
 def test_a_rebuild_that_is_killed_buys_again_what_was_in_flight(tmp_path: Path, emulator: StartEmulator) -> None:
-    """SIGKILL while it is made: the old dataset is as it was, and the next rebuild goes on."""
+    """SIGKILL during the rebuild: the old dataset is unchanged, and the next rebuild continues."""
     service = emulator(voice_mode="tone", tone_bytes=2_000)
     _write(tmp_path, _lines(20))
     run_job(_job(tmp_path, service))
@@ -282,7 +282,7 @@ def remote() -> Iterator[str]:
 
 
 def test_an_object_store_is_swapped_by_copies(tmp_path: Path, service: LocalService, remote: str) -> None:
-    """It knows no renaming; the outcome is the same."""
+    """It cannot rename; the outcome is the same."""
 
     def make(**options: Any) -> Job:
         return job_of(tmp_path, service.url, destination=remote, options={"work_dir": tmp_path / "work", **options})

@@ -31,14 +31,14 @@ REPORT = Report(
     ],
 )
 def test_every_stop_has_its_word(stopped: TtsPipelineError | None, stopped_by: str | None) -> None:
-    """The word that scripts read."""
+    """Scripts read this word."""
     report = Report(Totals(), Totals(), 0.0, "i", "out", stopped)
     assert report.stopped_by == stopped_by
     assert report.to_json()["stopped_by"] == stopped_by
 
 
 def test_the_summary_has_the_promised_names() -> None:
-    """Of the dataset, and in ``this_run`` the same of this invocation; money is text."""
+    """Counts of the dataset, and in ``this_run`` those of this invocation; money is text."""
     counts = [
         *("rows", "speech", "rejects", "attempts", "unknown_attempts", "reused", "characters_billed"),
         *("characters_upper_bound", "cost", "cost_upper_bound", "currency"),

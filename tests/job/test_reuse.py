@@ -1,4 +1,4 @@
-"""Bought once: repeated requests within a job, and what was bought for other jobs; against the service's own bill."""
+"""Bought once: repeated requests within a job, and audio of other jobs; against the service's own bill."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _bought(service: LocalService) -> int:
 
 
 def _check_speech(destination: Path, rows: int) -> list[dict[str, Any]]:
-    """Every row has the bytes of its own text, in source order, and costs nothing where it was not bought."""
+    """Check that every row has the bytes of its own text, in source order, and costs nothing if it was reused."""
     speech: list[dict[str, Any]] = read_table(destination, "speech").to_pylist()
     usage = {(row["utterance_id"], row["take"]) for row in read_table(destination, "usage").to_pylist()}
     assert [row["utterance_id"] for row in speech] == [f"r{number}" for number in range(rows)]
@@ -71,7 +71,7 @@ def _left(destination: Path) -> list[Path]:
 
 
 def test_equal_rows_of_a_job_are_bought_once_across_parts(tmp_path: Path, service: LocalService) -> None:
-    """300 rows with 50 texts in three parts are 50 requests; the first in source order owns each."""
+    """300 rows with 50 texts in three parts are 50 requests; the first row of each in source order owns it."""
     _write(tmp_path, _repeating(300, 50))
     report = run_job(job_of(tmp_path, service.url, options={"part_rows": 100}))
     assert (report.stopped, _bought(service)) == (None, 50)
@@ -97,7 +97,7 @@ def test_a_thousand_equal_rows_do_not_hold_the_others_back(tmp_path: Path, emula
 
 
 def test_what_is_asked_for_otherwise_is_no_repeat(tmp_path: Path, service: LocalService) -> None:
-    """Another voice or another take is another purchase; a value from a column and the same fixed one are alike."""
+    """Another voice or take is another purchase; a value from a column equals the same fixed value."""
     texts = ["Hello."] * 8
     speakers = ["Cherry", None, "Stella", "Stella", "Cherry", "Cherry", "Stella", None]
     takes = [0, 0, 0, 0, 1, 1, 1, 0]
@@ -110,14 +110,14 @@ def test_what_is_asked_for_otherwise_is_no_repeat(tmp_path: Path, service: Local
 
 
 def test_rows_without_a_text_are_not_repeats(tmp_path: Path, service: LocalService) -> None:
-    """Each is a reject of its own."""
+    """Each is a separate reject."""
     _write(tmp_path, [None, "", " ", None, "", "Fine."])
     report = run_job(job_of(tmp_path, service.url))
     assert (report.dataset.rejects, report.dataset.speech, _bought(service)) == (5, 1, 1)
 
 
 def test_when_the_owner_is_rejected_the_others_buy_for_themselves(tmp_path: Path, service: LocalService) -> None:
-    """Each row of a refused text is a reject of its own, with its own attempt."""
+    """Each row of a refused text is a separate reject, with its own attempt."""
     _write(tmp_path, ["Bad word."] * 40 + ["Fine."] * 10)
     service.set_faults([{"what": "refuse", "text": "Bad word"}])
     report = run_job(job_of(tmp_path, service.url))
@@ -127,7 +127,7 @@ def test_when_the_owner_is_rejected_the_others_buy_for_themselves(tmp_path: Path
 
 
 def test_when_the_owner_fails_for_once_the_next_one_buys_for_all(tmp_path: Path, service: LocalService) -> None:
-    """One success serves all that are left."""
+    """One success serves all remaining rows."""
     _write(tmp_path, ["The same."] * 30 + [f"Line {number}." for number in range(30)])
     service.set_faults([{"what": "error", "status": 400, "code": "InvalidParameter", "message": "no", "count": 1}])
     report = run_job(job_of(tmp_path, service.url, limits={"max_concurrency": 1}))
@@ -135,7 +135,7 @@ def test_when_the_owner_fails_for_once_the_next_one_buys_for_all(tmp_path: Path,
 
 
 def test_an_equal_text_that_always_fails_is_no_outage(tmp_path: Path, service: LocalService) -> None:
-    """Rows that wait for one that fails do not hold it up: each is rejected in the end, and the others are speech."""
+    """Rows that wait for a failing row do not delay its end: each is rejected at last, and the others are speech."""
     _write(tmp_path, [*["It breaks."] * 4, *_repeating(200, 200)])
     service.set_faults([{"what": "error", "status": 500, "code": "InternalError", "message": "x", "text": "It breaks"}])
     limits = {"max_concurrency": 2, "max_attempts": 2, "retry_wait_s": 0.01, "retry_wait_max_s": 0.02}
@@ -145,7 +145,7 @@ def test_an_equal_text_that_always_fails_is_no_outage(tmp_path: Path, service: L
 
 
 def test_a_resumed_job_remembers_what_it_bought(tmp_path: Path, service: LocalService) -> None:
-    """Rows of later parts find what was bought before the stop, though its part is published already."""
+    """Rows of later parts reuse audio from before the stop, though its part is already published."""
     service.set_faults([{"what": "error", "status": 401, "code": "InvalidApiKey", "message": "no", "after": 20}])
     job = job_of(tmp_path, service.url, options={"part_rows": 10, "max_open_parts": 1}, limits={"max_concurrency": 1})
     _write(tmp_path, [*_repeating(30, 20), "A stop.", *_repeating(29, 20)])
@@ -160,7 +160,7 @@ def test_a_resumed_job_remembers_what_it_bought(tmp_path: Path, service: LocalSe
 
 @pytest.mark.parametrize("lost", ["files", "folder"])
 def test_without_what_was_kept_a_job_still_ends_right(tmp_path: Path, service: LocalService, lost: str) -> None:
-    """The list of repeats is found anew. Damaged audio is bought once more; without any, the done parts tell."""
+    """The list of repeats is computed anew; damaged audio is bought once more; published parts replace lost audio."""
     _write(tmp_path, [*_repeating(20, 20), "A stop.", *_repeating(19, 20)])
     service.set_faults([{"what": "error", "status": 401, "code": "InvalidApiKey", "message": "no", "after": 20}])
     job = job_of(tmp_path, service.url, options={"part_rows": 10, "max_open_parts": 1}, limits={"max_concurrency": 1})
@@ -181,7 +181,7 @@ def test_without_what_was_kept_a_job_still_ends_right(tmp_path: Path, service: L
 
 
 def test_a_source_that_has_grown_buys_only_new_texts(tmp_path: Path, service: LocalService) -> None:
-    """What its finished parts hold serves equal rows that came later."""
+    """Finished parts serve equal rows that came later."""
     given: dict[str, Any] = {"source": tmp_path / "lines"}
     _write(tmp_path / "lines", _repeating(20, 20))
     run_job(job_of(tmp_path, service.url, **given))
@@ -200,7 +200,7 @@ def _run(folder: Path, service: LocalService, *reuse: Any, destination: str = "o
 
 
 def test_a_pilot_becomes_the_full_job(tmp_path: Path, service: LocalService) -> None:
-    """The full job buys only the rows that the pilot did not have, and says where the others came from."""
+    """The full job buys only rows that the pilot lacks, and names the origin of the others."""
     write_lines(tmp_path / "lines.parquet", 40)
     _run(tmp_path, service, destination="pilot", selection=Selection(sample=15, seed=3))
     pilot = read_table(tmp_path / "pilot", "speech").to_pylist()
@@ -218,7 +218,7 @@ def test_a_pilot_becomes_the_full_job(tmp_path: Path, service: LocalService) -> 
 
 @pytest.mark.parametrize("by", ["dataset", "store"])
 def test_the_same_job_as_flac_buys_nothing(tmp_path: Path, service: LocalService, by: str) -> None:
-    """Audio is taken as it was received, and then converted; also that of long texts."""
+    """Reused audio is as received, and then converted; for long texts too."""
     long = " ".join(f"Sentence number {number} is not short." for number in range(40))
     _write(tmp_path, [*_repeating(20, 20), long])
     store = tmp_path / "store"
@@ -252,7 +252,7 @@ def test_the_same_job_as_flac_buys_nothing(tmp_path: Path, service: LocalService
 
 
 def test_a_second_dataset_buys_only_its_new_lines(tmp_path: Path, service: LocalService) -> None:
-    """Ids and order do not matter, what is asked for does; through a store that many jobs share."""
+    """Ids and order do not matter, only the requests; through a store that many jobs share."""
     _write(tmp_path / "one", [f"Line {number}." for number in range(20)])
     _write(tmp_path / "two", [f"Line {number}." for number in reversed(range(10, 30))])
     _run(tmp_path / "one", service, tmp_path / "store")
@@ -264,7 +264,7 @@ def test_a_second_dataset_buys_only_its_new_lines(tmp_path: Path, service: Local
 
 
 def test_a_store_may_be_any_url(tmp_path: Path, service: LocalService) -> None:
-    """Here in memory; a password in the URL stands in no table."""
+    """Here in memory; a password in the URL is in no table."""
     url = f"memory://someone:secret@{uuid.uuid4().hex}/store"
     write_lines(tmp_path / "lines.parquet", 10)
     _run(tmp_path, service, url)
@@ -275,7 +275,7 @@ def test_a_store_may_be_any_url(tmp_path: Path, service: LocalService) -> None:
 
 
 def test_another_service_or_voice_is_another_purchase(tmp_path: Path, service: LocalService) -> None:
-    """What is in a store is taken only for exactly the same request."""
+    """A store's audio is reused only for exactly the same request."""
     write_lines(tmp_path / "lines.parquet", 5)
     _run(tmp_path, service, tmp_path / "store")
     report = _run(tmp_path, service, tmp_path / "store", destination="stella", parameters={"voice": "Stella"})
@@ -283,7 +283,7 @@ def test_another_service_or_voice_is_another_purchase(tmp_path: Path, service: L
 
 
 def test_repeats_and_a_store_together(tmp_path: Path, service: LocalService) -> None:
-    """What the store has serves all equal rows; what it does not have is bought once, and then is in it."""
+    """The store's audio serves all equal rows; missing audio is bought once, and then is in the store."""
     _write(tmp_path / "one", _repeating(5, 5))
     _run(tmp_path / "one", service, tmp_path / "store")
     _write(tmp_path / "two", _repeating(40, 10))
@@ -295,7 +295,7 @@ def test_repeats_and_a_store_together(tmp_path: Path, service: LocalService) -> 
 
 
 def test_a_running_dataset_can_be_taken_from(tmp_path: Path, service: LocalService) -> None:
-    """Its parts that are done; the others are bought."""
+    """From its finished parts; other rows are bought."""
     write_lines(tmp_path / "lines.parquet", 20)
     service.set_faults([{"what": "error", "status": 401, "code": "InvalidApiKey", "message": "no", "after": 12}])
     _run(tmp_path, service, destination="stopped", limits={"max_concurrency": 1})
@@ -309,7 +309,7 @@ def test_a_running_dataset_can_be_taken_from(tmp_path: Path, service: LocalServi
 def test_a_place_that_cannot_be_a_store_is_refused_before_anything_is_sent(
     tmp_path: Path, service: LocalService, content: str
 ) -> None:
-    """It is named, and nothing is written."""
+    """The error names it, and nothing is written."""
     write_lines(tmp_path / "lines.parquet", 5)
     place = tmp_path / "place"
     if content in {"file", "below"}:
@@ -326,7 +326,7 @@ def test_a_place_that_cannot_be_a_store_is_refused_before_anything_is_sent(
 def test_a_store_that_fails_costs_money_and_no_row(
     tmp_path: Path, service: LocalService, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is told once, and the run goes on without it."""
+    """One warning, and the run goes on without the store."""
     write_lines(tmp_path / "lines.parquet", 40)
     _run(tmp_path, service, tmp_path / "store")
     for folder in (tmp_path / "store").iterdir():
@@ -344,7 +344,7 @@ def test_a_store_that_fails_costs_money_and_no_row(
 
 
 def test_reuse_does_not_change_what_the_dataset_is(tmp_path: Path, service: LocalService) -> None:
-    """It is how the job is run: a run may begin without and go on with it."""
+    """It is a run option: a run may begin without it and continue with it."""
     write_lines(tmp_path / "lines.parquet", 10)
     _run(tmp_path, service, destination="pilot", selection=Selection(limit=8))
     service.set_faults([{"what": "error", "status": 401, "code": "InvalidApiKey", "message": "no", "after": 3}])
@@ -373,7 +373,7 @@ def _start(folder: Path, service: LocalService, out: str, reuse: str = "") -> su
 
 @pytest.mark.slow
 def test_a_kill_buys_again_at_most_what_was_in_flight(tmp_path: Path, emulator: StartEmulator) -> None:
-    """Repeats are bought once also when the process dies in between."""
+    """Repeats are bought once even if the process dies in between."""
     service = emulator(voice_mode="tone", latency_ms=30)
     _write(tmp_path, _repeating(300, 120))
     for received in (30, 70):
@@ -395,7 +395,7 @@ def _check_speech_after_kill(destination: Path, rows: int) -> None:
 
 @pytest.mark.slow
 def test_two_processes_share_a_store(tmp_path: Path, emulator: StartEmulator) -> None:
-    """Both end well; what one has bought the other one takes, and a third finds everything."""
+    """Both end well; each reuses the other's purchases, and a third finds everything."""
     service = emulator(voice_mode="tone", latency_ms=20)
     write_lines(tmp_path / "lines.parquet", 100)
     store = str(tmp_path / "store")

@@ -33,7 +33,7 @@ def _invocation(job: Job, fingerprint: str) -> Invocation:
 
 
 class _WatchedRunner(Runner):
-    """A runner that takes down what it opened, and how many parts were open at a time."""
+    """A runner that records the parts it opened, and how many were open at one time."""
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
@@ -56,7 +56,7 @@ def _watched(job: Job) -> _WatchedRunner:
 
 @pytest.mark.parametrize("max_open_parts", [1, 3])
 def test_no_more_parts_are_open_than_allowed(tmp_path: Path, tone_service: LocalService, max_open_parts: int) -> None:
-    """Memory follows the parts that are open, however many workers wait for work; all parts are done in order."""
+    """Memory follows the open parts, however many workers wait; all parts are done in order."""
     write_lines(tmp_path / "lines.parquet", 40)
     options = {"part_rows": 2, "max_open_parts": max_open_parts}
     runner = _watched(job_of(tmp_path, tone_service.url, options=options, limits={"max_concurrency": 32}))
@@ -67,7 +67,7 @@ def test_no_more_parts_are_open_than_allowed(tmp_path: Path, tone_service: Local
 
 
 class _FullDisk:
-    """Stands before the writes of all journals: takes a number of them, then none until it is told to."""
+    """Intercepts the writes of all journals: permits some of them, then none until the test says so."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, takes: int) -> None:
         self.answers = 0
@@ -88,7 +88,7 @@ class _FullDisk:
 def test_a_disk_that_takes_nothing_stops_the_sending(
     tmp_path: Path, emulator: StartEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Answers wait for it with their slots: no more of them than there are slots, whatever the service could give."""
+    """Answers wait for it in their slots: no more than slots exist, however fast the service is."""
     service = emulator(voice_mode="tone", tone_bytes=20_000)
     write_lines(tmp_path / "lines.parquet", 100)
     runner = _watched(job_of(tmp_path, service.url, options={"part_rows": 50}, limits={"max_concurrency": 4}))
@@ -108,7 +108,7 @@ def test_a_disk_that_takes_nothing_stops_the_sending(
 
 
 def test_reading_does_not_run_ahead_of_saying(tmp_path: Path, emulator: StartEmulator) -> None:
-    """When the run is stopped early, only the parts that were in work were ever opened."""
+    """After an early stop, only parts in progress were ever opened."""
     service = emulator(voice_mode="tone", tone_bytes=20_000)
     service.set_faults([{"what": "error", "status": 401, "code": "InvalidApiKey", "message": "no", "after": 4}])
     write_lines(tmp_path / "lines.parquet", 200)
@@ -120,7 +120,7 @@ def test_reading_does_not_run_ahead_of_saying(tmp_path: Path, emulator: StartEmu
 def test_locks_are_free_after_a_mistake_of_ours(
     tmp_path: Path, tone_service: LocalService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever ended the run at once, the same process can run the job again."""
+    """After any abrupt end, the same process can run the job again."""
 
     def mistaken() -> StorageError | None:
         raise ZeroDivisionError
@@ -141,7 +141,7 @@ def test_locks_are_free_after_a_mistake_of_ours(
 
 
 def test_whoever_handled_signals_before_does_so_again(tmp_path: Path, tone_service: LocalService) -> None:
-    """A notebook's or a worker's own handlers are theirs again after a run."""
+    """After a run, a notebook's or a worker's own handlers are restored."""
     write_lines(tmp_path / "lines.parquet", 5)
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -172,7 +172,7 @@ print(json.dumps(report.to_json()))
 def _interrupted(
     folder: Path, service: LocalService, number: signal.Signals, *, received: int, grace_s: float
 ) -> dict[str, Any]:
-    """Run in a process of its own, interrupt it once so many requests came, and return what it said."""
+    """Run a job in another process, interrupt it after so many requests, and return its output."""
     command = [sys.executable, "-c", _RUN, str(folder), service.url, str(grace_s)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         while service.bill()["received"] < received:
@@ -188,7 +188,7 @@ def _interrupted(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_in_good_order(tmp_path: Path, emulator: StartEmulator, number: signal.Signals) -> None:
-    """Answers already paid for are waited for, nothing is unknown, and the next run buys only the rest."""
+    """Paid answers are waited for, no attempt is unknown, and the next run buys only the rest."""
     service = emulator(voice_mode="tone", tone_bytes=20_000)
     service.set_faults([{"what": "slow", "delay_s": 0.5}])  # the end is far, also on a busy machine
     write_lines(tmp_path / "lines.parquet", 200)
@@ -207,7 +207,7 @@ def test_a_signal_stops_in_good_order(tmp_path: Path, emulator: StartEmulator, n
 
 
 def test_what_does_not_come_within_the_grace_is_unknown_on_the_bill(tmp_path: Path, emulator: StartEmulator) -> None:
-    """The run does not wait for ever; what was in flight may cost its bound, and is said again by the next run."""
+    """The run does not wait for ever; attempts in flight may cost their bound, and the next run repeats them."""
     service = emulator(voice_mode="tone", tone_bytes=20_000)
     service.set_faults([{"what": "slow", "delay_s": patience(20), "after": 4}])
     write_lines(tmp_path / "lines.parquet", 40)
@@ -222,7 +222,7 @@ def test_what_does_not_come_within_the_grace_is_unknown_on_the_bill(tmp_path: Pa
 
 
 def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, emulator: StartEmulator) -> None:
-    """SIGKILL: what was answered is not bought again; what was in flight is unknown, and bought once more."""
+    """SIGKILL: answers are not bought again; attempts in flight are unknown, and bought once more."""
     service = emulator(voice_mode="tone", tone_bytes=20_000)
     service.set_faults([{"what": "slow", "delay_s": patience(20), "after": 12}])
     write_lines(tmp_path / "lines.parquet", 40)

@@ -1,4 +1,4 @@
-"""A second Ctrl-C ends at once, whichever threads the signals come to and whatever is in flight."""
+"""A second Ctrl-C ends a run immediately, whichever threads get the signals and whatever is in flight."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _IN_THE_BACKGROUND = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
 
 @pytest.mark.parametrize("shell", [(), _IN_THE_BACKGROUND], ids=["as it is", "in the background"])
 def test_the_command_line_ends_with_its_status(tmp_path: Path, emulator: StartEmulator, shell: tuple[str, ...]) -> None:
-    """Also where a shell has it ignore Ctrl-C; the journals tell what was in flight, and the same job goes on."""
+    """Even if a shell lets it ignore Ctrl-C; the journals show the attempts in flight, and the same job continues."""
     service = emulator(voice_mode="tone")
     service.set_faults([{"what": "slow", "delay_s": patience(60), "after": 4}])
     write_lines(tmp_path / "lines.parquet", 20)
@@ -69,7 +69,7 @@ def test_the_command_line_ends_with_its_status(tmp_path: Path, emulator: StartEm
 
 
 def _wait_until_heard(pid: int) -> None:
-    """Wait until SIGTERM is the system's again, as it is from the first interrupt on: two at one instant are one."""
+    """Wait until SIGTERM has the system's handler, as after the first interrupt: two at one instant are one."""
     while True:
         caught = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if "SigCgt" in line)
         if not int(caught.split()[1], 16) & 1 << (signal.SIGTERM - 1):
@@ -97,7 +97,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 def test_a_main_thread_that_does_not_end_is_ended(tmp_path: Path) -> None:
-    """Whatever it waits for, and whoever swallows its interrupts."""
+    """Whatever it waits for, and even if code swallows its interrupts."""
     source = str(write_lines(tmp_path / "lines.parquet"))
     argv = ["run", source, str(tmp_path / "out"), "--service", "http://127.0.0.1:9", "--model", "m", "--voice", "x"]
     with subprocess.Popen([sys.executable, "-c", _DEAF, *argv], stdout=subprocess.PIPE, text=True) as process:

@@ -1,4 +1,4 @@
-"""Shards share a cap and the rates: several at a time come to what one may, however they start, end and start again."""
+"""Shards share a cap and the rates: together they spend what one job may, however they start and end."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _shares(cap: int, spenders: list[ShardSpend]) -> list[Decimal]:
     ],
 )
 def test_a_cap_is_divided_by_rows(spenders: list[Any], shares: list[Any]) -> None:
-    """What is above a share is taken off the others', what a finished shard left over goes to them."""
+    """Spending above a share is taken from the others; the rest of a finished shard goes to them."""
     found = _shares(100, [ShardSpend(rows, Decimal(spent), *rest) for rows, spent, *rest in spenders])
     assert [float(share) for share in found] == pytest.approx([float(share) for share in shares])
 
@@ -60,7 +60,7 @@ def _nights(draw: st.DrawFn) -> tuple[int, list[ShardSpend], list[tuple[int, int
 def test_whatever_happens_the_sum_never_passes_the_cap(
     night: tuple[int, list[ShardSpend], list[tuple[int, int, bool]]],
 ) -> None:
-    """Shards that start at any time, spend some of what they were told they may, and end, finished or not."""
+    """Shards start at any time, spend some of their allowance, and end, finished or not."""
     cap, spenders, steps = night
     before = sum(spend.spent for spend in spenders)
     allowed: dict[int, Decimal] = {}
@@ -79,7 +79,7 @@ def test_whatever_happens_the_sum_never_passes_the_cap(
 
 
 def test_rates_are_divided_among_those_that_run_at_a_time() -> None:
-    """Also the card's own; no limit stays none, and concurrency is each worker's own."""
+    """The card's rate too; no limit stays none, and concurrency is not divided."""
     card = replace(job_of(Path()).card(), requests_per_minute=180)
     given = Limits(requests_per_minute=60, characters_per_minute=1_000, max_concurrency=7)
     shard = Shard(1, 8, 8, shards=8, all_parts=64)
@@ -133,7 +133,7 @@ def test_shards_at_one_time_and_again_keep_a_cap(tmp_path: Path, emulator: Start
 
 
 def test_what_a_finished_shard_leaves_over_is_for_the_others(tmp_path: Path, tone_service: LocalService) -> None:
-    """The error says that it was a share, and running the shard again uses the rest."""
+    """The error says that the budget was a share, and running the shard again uses the rest."""
     write_lines(tmp_path / "lines.parquet", 40)
     job = job_of(tmp_path, tone_service.url, options={"budget": BudgetCap(max_characters=260)})
     tone_service.set_faults([{"what": "refuse", "text": f"Line {number}."} for number in range(15)])
@@ -149,7 +149,7 @@ def test_what_a_finished_shard_leaves_over_is_for_the_others(tmp_path: Path, ton
 
 
 def test_a_shard_without_others_has_the_whole_cap(tmp_path: Path, tone_service: LocalService) -> None:
-    """And what a plain run spent counts towards the shards' shares."""
+    """The spending of a plain run counts towards the shards' shares."""
     write_lines(tmp_path / "lines.parquet", 20)
     job = job_of(tmp_path, tone_service.url, options={"budget": BudgetCap(max_characters=77)})
     assert run_job(job).dataset.speech == 10
@@ -159,7 +159,7 @@ def test_a_shard_without_others_has_the_whole_cap(tmp_path: Path, tone_service: 
 
 
 def test_a_share_of_rejects_is_of_the_shards_rows(tmp_path: Path, tone_service: LocalService) -> None:
-    """A wrong setting shows in a shard as it does in the whole job."""
+    """A wrong setting shows in a shard as in the whole job."""
     write_lines(tmp_path / "lines.parquet", 40)
     tone_service.set_faults([{"what": "refuse", "text": f"Line {number}."} for number in (2, 5, 9)])
     job = job_of(tmp_path, tone_service.url, options={"max_rejects": 0.1}, limits={"max_concurrency": 1})

@@ -1,4 +1,4 @@
-"""Stopping a job from outside: another thread, a signal handler that raises, a notebook's interrupt."""
+"""Stop a job from outside: another thread, a signal handler that raises, a notebook's interrupt."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _wait_for_requests(service: LocalService, count: int) -> None:
 
 
 def test_set_from_another_thread_it_stops_in_good_order(tmp_path: Path, emulator: StartEmulator) -> None:
-    """Answers on their way are waited for, nothing is unknown, and the same job goes on."""
+    """Answers in flight are waited for, no attempt is unknown, and the same job continues."""
     service = emulator(voice_mode="tone")
     service.set_faults(_TAKE_THEIR_TIME)
     write_lines(tmp_path / "lines.parquet", 100)
@@ -57,7 +57,7 @@ def test_set_from_another_thread_it_stops_in_good_order(tmp_path: Path, emulator
 
 
 def test_what_is_in_flight_has_the_grace_and_no_more(tmp_path: Path, emulator: StartEmulator) -> None:
-    """A worker that is killed 5 s after it was asked to end has published its usage by then."""
+    """A worker that is killed 5 s after a stop request has published its usage by then."""
     service = emulator(voice_mode="tone")
     service.set_faults([{"what": "slow", "delay_s": patience(60), "after": 4}])
     write_lines(tmp_path / "lines.parquet", 60)
@@ -77,7 +77,7 @@ def test_what_is_in_flight_has_the_grace_and_no_more(tmp_path: Path, emulator: S
 
 
 def test_set_before_the_run_nothing_is_sent(tmp_path: Path, tone_service: LocalService) -> None:
-    """It stays set, also for a run that begins later."""
+    """The token stays set, also for a later run."""
     write_lines(tmp_path / "lines.parquet")
     stop = CancelToken()
     stop.set()
@@ -87,7 +87,7 @@ def test_set_before_the_run_nothing_is_sent(tmp_path: Path, tone_service: LocalS
 
 
 def test_the_first_reason_stays() -> None:
-    """Whoever comes second is not named; a listener that comes late is told at once."""
+    """A second reason is ignored; a late listener is called immediately."""
     stop, heard = CancelToken(), list[str]()
     stop.set("one")
     stop.set("two")
@@ -98,7 +98,7 @@ def test_the_first_reason_stays() -> None:
 
 
 def test_the_loop_runs_in_the_callers_context_and_gives_back_what_it_raises() -> None:
-    """As if it ran here; a loop that runs here already is no obstacle."""
+    """As if it ran in this thread; a loop that already runs here is no obstacle."""
 
     told = ContextVar("told", default="nothing")
 
@@ -156,7 +156,7 @@ def _interrupted(folder: Path, service: LocalService, where: str, number: signal
 def test_a_time_limit_that_raises_in_the_caller_stops_in_good_order(
     tmp_path: Path, emulator: StartEmulator, where: str
 ) -> None:
-    """As Airflow's does, with an exception that is no Exception; it is raised again when the usage is published."""
+    """Like Airflow's, with an exception that is no ``Exception``; it is raised again after the usage is published."""
     service = emulator(voice_mode="tone")
     service.set_faults(_TAKE_THEIR_TIME)
     write_lines(tmp_path / "lines.parquet", 100)
@@ -171,7 +171,7 @@ def test_a_time_limit_that_raises_in_the_caller_stops_in_good_order(
 
 
 def test_ctrl_c_stops_a_run_in_a_notebook(tmp_path: Path, emulator: StartEmulator) -> None:
-    """Where an event loop is running already; the cell gets the report."""
+    """Within a running event loop; the cell gets the report."""
     service = emulator(voice_mode="tone")
     service.set_faults(_TAKE_THEIR_TIME)
     write_lines(tmp_path / "lines.parquet", 100)
@@ -203,7 +203,7 @@ print(run_stoppable(main(), stop))
 
 
 def test_a_signal_that_comes_to_another_thread_is_heard() -> None:
-    """The thread that waits for the run's end need not be woken by it."""
+    """The signal need not wake the thread that waits for the run's end."""
     command = [sys.executable, "-c", _ANOTHER_THREADS]
     assert (
         subprocess.run(command, capture_output=True, text=True, check=True, timeout=patience(120)).stdout == "heard\n"

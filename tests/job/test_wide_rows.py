@@ -1,4 +1,4 @@
-"""Jobs whose source has wide columns: memory is bounded in bytes, and nothing of a row is lost."""
+"""Jobs with wide source columns: memory is bounded in bytes, and no value is lost."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tts_pipeline.storage import parquet_reader
 def test_wide_columns_pass_through_in_small_row_groups(
     tmp_path: Path, tone_service: LocalService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every row has what it came with, in speech and in rejects, and no row group is larger than its bound."""
+    """Every row keeps its values, in speech and in rejects, and no row group exceeds its bound."""
     monkeypatch.setattr(parquet_reader, "SLICE_BYTES", 200_000)
     monkeypatch.setattr(speech_file, "ROW_GROUP_BYTES", 400_000)
     texts = [f"Line {number}." if number % 10 else "" for number in range(120)]

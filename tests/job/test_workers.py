@@ -33,7 +33,7 @@ async def _at_once(utterance_id: str) -> None:
 
 @dataclass
 class FakeSynthesizer:
-    """A speaker without a service: every utterance is said, once ``behave`` returns."""
+    """A synthesizer without a service: it speaks every utterance once ``behave`` returns."""
 
     behave: Behaviour = _at_once
     begun: list[str] = field(default_factory=list)
@@ -45,7 +45,7 @@ class FakeSynthesizer:
     most: int = 0
 
     async def synthesize(self, utterance: Utterance, ledger: Ledger | None = None) -> Speech:
-        """Say one utterance."""
+        """Speak one utterance."""
         if self.reason is not None:
             raise self.reason
         self.begun.append(utterance.utterance_id)
@@ -60,16 +60,16 @@ class FakeSynthesizer:
         return speech_of(utterance, audio_of(utterance.text), len(utterance.text), deduplicated_from=origin)
 
     def input_exhausted(self) -> None:
-        """Take note that these were all."""
+        """Record that the input is exhausted."""
         self.expects_more = False
 
     def stop(self, reason: StoppedError) -> None:
-        """Begin nothing any more."""
+        """Begin no more utterances."""
         self.reason = self.reason or reason
 
 
 class FakeLedger(MemoryLedger):
-    """A book in memory."""
+    """A ledger in memory."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ def _run(
     guard: RejectGuard | None = None,
     during: Callable[[WorkerPool], Coroutine[Any, Any, None]] | None = None,
 ) -> tuple[WorkerPool, FakeLedger]:
-    """Run a batch to its end, with a feeder beside it as a job has one."""
+    """Run a pool to its end, with a feeder beside it as in a job."""
 
     async def main() -> tuple[WorkerPool, FakeLedger]:
         ledger = FakeLedger()
@@ -129,7 +129,7 @@ def _permanent(code: str = "InvalidParameter") -> PermanentError:
 
 
 def test_every_utterance_is_said_and_kept_once() -> None:
-    """The queue's end ends the batch, without a reason."""
+    """The queue's end ends the pool, without a reason."""
     synthesizer = FakeSynthesizer()
     pool, ledger = _run(synthesizer, rows=100)
     assert pool.reason is None
@@ -138,7 +138,7 @@ def test_every_utterance_is_said_and_kept_once() -> None:
 
 
 def test_workers_bound_what_is_in_flight() -> None:
-    """As many at one time as there are workers, and all of them busy while there is work."""
+    """As many utterances at one time as workers, and all workers busy while work remains."""
     synthesizer = FakeSynthesizer()
 
     async def behave(utterance_id: str) -> None:
@@ -152,12 +152,12 @@ def test_workers_bound_what_is_in_flight() -> None:
 
 @pytest.mark.parametrize(("in_flight", "workers"), [(1, 9), (2, 10), (16, 24), (64, 80), (256, 320)])
 def test_there_are_spare_workers_and_not_many(in_flight: int, workers: int) -> None:
-    """Rows that wait for a verdict or for the disk keep no place from others; memory stays bounded."""
+    """Held rows, and rows that wait for the disk, take no slot from others; memory stays bounded."""
     assert workers_for(in_flight) == workers
 
 
 def test_nothing_more_is_begun_while_the_last_reject_is_written() -> None:
-    """The run stops when the reject is known, not when its record is on the disk."""
+    """The run stops once the reject is known, not once it is on the disk."""
     synthesizer = FakeSynthesizer(_failing({f"r{number}": _permanent() for number in range(500)}))
 
     class Slow(FakeLedger):
@@ -178,7 +178,7 @@ def test_nothing_more_is_begun_while_the_last_reject_is_written() -> None:
 
 
 def test_a_slot_is_free_only_when_the_result_is_written() -> None:
-    """The next utterance of a worker begins after the last one's record."""
+    """A worker begins its next utterance after it has recorded the last."""
     synthesizer = FakeSynthesizer()
     events: list[str] = []
 
@@ -215,7 +215,7 @@ def test_a_slot_is_free_only_when_the_result_is_written() -> None:
     ],
 )
 def test_a_row_that_fails_for_good_is_a_reject_and_the_rest_goes_on(error: ServiceError, error_class: str) -> None:
-    """Its class says whether it was never sent, refused, or given up; it has attempts, cost and the hint."""
+    """Its class tells unsent, refused and exhausted rows apart; it has attempts, cost and the hint."""
     error.for_utterance("r3", attempts=5, cost=Decimal("0.5"), currency="CNY")
     error.hint = "shorten it"
     pool, ledger = _run(FakeSynthesizer(_failing({"r3": error})))
@@ -239,7 +239,7 @@ def test_a_row_that_fails_for_good_is_a_reject_and_the_rest_goes_on(error: Servi
     ],
 )
 def test_whatever_ends_the_run_is_its_reason_and_nothing_more_is_sent(error: Exception) -> None:
-    """Also a mistake of ours: it is not swallowed, and no row becomes a reject for it."""
+    """A bug too: it is not swallowed, and causes no rejects."""
     synthesizer = FakeSynthesizer(_failing({"r5": error}))
     pool, ledger = _run(synthesizer, rows=500)
     assert pool.reason is error
@@ -250,7 +250,7 @@ def test_whatever_ends_the_run_is_its_reason_and_nothing_more_is_sent(error: Exc
 
 
 def test_a_book_that_cannot_be_written_ends_the_run() -> None:
-    """A disk that is full when a result is recorded is the reason, as it is."""
+    """The error of a full disk at a record is the reason, unchanged."""
     full = StorageError("the disk is full")
 
     class Full(FakeLedger):
@@ -268,7 +268,7 @@ def test_a_book_that_cannot_be_written_ends_the_run() -> None:
 
 
 def test_the_first_reason_counts() -> None:
-    """What fails because the run is stopping does not hide why it stopped."""
+    """Failures caused by the stop do not hide its reason."""
     first, second = StoppedError("first", stopped_by="interrupted"), StoppedError("second", stopped_by="budget")
 
     async def stop_twice(pool: WorkerPool) -> None:
@@ -280,7 +280,7 @@ def test_the_first_reason_counts() -> None:
 
 
 def test_idle_workers_end_at_once_when_stopped() -> None:
-    """Workers that wait for work do not wait for the grace."""
+    """Workers without an item do not wait for the grace time."""
 
     async def main() -> float:
         pool = WorkerPool(FakeSynthesizer(), workers=8, stop_grace_s=60, guard=RejectGuard())
@@ -296,7 +296,7 @@ def test_idle_workers_end_at_once_when_stopped() -> None:
 
 
 def test_a_batch_stopped_before_it_runs_begins_nothing() -> None:
-    """A feeder that fails at once has stopped it already."""
+    """A feeder may fail immediately."""
 
     async def main() -> list[str]:
         synthesizer = FakeSynthesizer()
@@ -310,7 +310,7 @@ def test_a_batch_stopped_before_it_runs_begins_nothing() -> None:
 
 
 def test_what_is_in_flight_has_the_grace_and_no_longer() -> None:
-    """Answers that come within it are kept; what hangs is cancelled, and is neither speech nor reject."""
+    """Answers within the grace time are kept; hanging ones are cancelled, and are neither speech nor reject."""
     synthesizer = FakeSynthesizer()
 
     async def main() -> tuple[list[str], list[str]]:
@@ -341,7 +341,7 @@ def test_what_is_in_flight_has_the_grace_and_no_longer() -> None:
 
 
 def test_many_rejects_stop_the_run_when_a_number_is_given() -> None:
-    """More than that number stops it, and that number does not."""
+    """One reject more than this number stops it; the number itself does not."""
     errors: dict[str, Exception] = {f"r{number}": _permanent(f"code-{number}") for number in range(5)}
     pool, ledger = _run(FakeSynthesizer(_failing(errors)), rows=100, workers=1, guard=RejectGuard(5))
     assert pool.reason is None
@@ -353,7 +353,7 @@ def test_many_rejects_stop_the_run_when_a_number_is_given() -> None:
 
 
 def test_the_same_permanent_error_from_the_start_stops_the_run() -> None:
-    """A wrong setting is not a million rejects: after 50 alike it stops."""
+    """A wrong setting does not cause a million rejects: 50 equal errors stop the run."""
     errors: dict[str, Exception] = {f"r{number}": _permanent() for number in range(1_000)}
     pool, ledger = _run(FakeSynthesizer(_failing(errors)), rows=1_000, workers=1)
     assert isinstance(pool.reason, StoppedError)
@@ -390,12 +390,12 @@ def _outcomes(guard: RejectGuard, outcomes: list[str]) -> int | None:
 def test_only_one_and_the_same_error_from_the_first_row_on_is_a_wrong_setting(
     outcomes: list[str], stops_after: int | None
 ) -> None:
-    """Speech, or another error, shows that rows differ; rows that were never sent show nothing."""
+    """Speech, or another error, shows that rows differ; unsent rows show nothing."""
     assert _outcomes(RejectGuard(), outcomes) == stops_after
 
 
 def test_what_was_bought_long_ago_does_not_speak_for_the_settings_of_now() -> None:
-    """The first outcomes of what is sent decide, whatever was taken from elsewhere before."""
+    """The first outcomes of sent rows decide, whatever was reused before."""
     errors: dict[str, Exception] = {f"r{number}": _permanent() for number in range(5, 200)}
     reused = {f"r{number}" for number in range(5)}
     pool, ledger = _run(FakeSynthesizer(_failing(errors), reused=reused), rows=200, workers=1)
@@ -404,7 +404,7 @@ def test_what_was_bought_long_ago_does_not_speak_for_the_settings_of_now() -> No
 
 
 def test_reuse_is_reported_with_its_origin() -> None:
-    """Once for each speech whose audio was not bought."""
+    """Once for each speech with reused audio."""
     origins: list[str] = []
 
     async def report_to(pool: WorkerPool) -> None:

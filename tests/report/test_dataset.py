@@ -40,7 +40,7 @@ def folder(tone_service: LocalService, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(params=["local", "memory"])
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
-    """Puts a folder at the place from which it is read."""
+    """Yield a function that puts a folder on the local disk or in memory, and returns its path or URL."""
     url = f"memory://{uuid.uuid4().hex}/out"
     filesystem, path = fsspec.core.url_to_fs(url)
 
