@@ -62,8 +62,7 @@ class CacheLookup:
 
 _DURATION_TOLERANCE_MS = 100
 _DURATION_TOLERANCE_SHARE = 0.1
-"""The difference allowed between the duration of audio and its description: versions of decoders differ by an encoder's
-padding."""
+"""The allowed difference between the duration of audio and its description: versions differ by an encoder's padding."""
 
 _WORD_END_TOLERANCE_MS = 1_000
 """The most that a word may end after the audio's end."""

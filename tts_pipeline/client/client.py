@@ -68,7 +68,7 @@ class SpeechClient:
         limits: Concurrency, rates and timeouts. Without ``requests_per_minute`` the card's rate applies.
         audio: The format and sample rate of the speech's audio; None is as received.
         quality: The actions for audio with quality flags; None is the default policy.
-        budget: The money that may still be spent; None is no cap. ``budget.check_cap`` checks that a cap can be kept.
+        budget: The spending that is still allowed; None is no cap. ``budget.check_cap`` checks that a cap can be kept.
         cache: Audio that was bought before; new audio is added to it. None is no cache.
         unspeakable: Whether texts with nothing to say are sent (``keep``) or rejected.
         clock: The time, and the way to wait.

@@ -39,7 +39,7 @@ class Ledger(Protocol):
         """Record an attempt's end, and its answer if it succeeded; never wait, and keep the order of calls."""
 
     def discard(self, attempt_id: str) -> None:
-        """Discard an answer, because a later one for its segment is better; it is billed all the same."""
+        """Give an answer the outcome ``discarded``, because a later one for its segment is better; it stays billed."""
 
 
 class MemoryLedger:

@@ -28,13 +28,13 @@ from tts_pipeline.models import Parameters
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How a job is run; no option determines the content of the dataset.
+    """How a job is run; no option is part of the dataset's identity.
 
     Args:
         limits: Concurrency, rates and patience towards the service.
         part_rows: Rows in a part of a new dataset; None is 500, or more for a large source.
         work_dir: A folder on a local disk for journals; None is inside a local destination, else in the user's state.
-        max_open_parts: Parts that are open at one time; bounds the memory. None is 8, or more if those hold less than
+        max_open_parts: Parts that are open at one time; bounds the memory. None is 8, or more if those hold fewer than
             32 rows for each request in flight: so answers that are 30 times slower than the others delay nothing.
         max_rejects: More rejects than this stop a run; a value below 1 is a share of the run's rows; None is no limit.
         quality: The action for each quality flag of audio.
@@ -53,9 +53,9 @@ class RunOptions:
         ship_every_s: None sends all answers before anything more is bought, so that a lost disk costs only the answers
             in flight. A number sends them every so many seconds while buying goes on: a lost disk then costs the
             answers since the last shipment.
-        lease_s: Seconds for which a run keeps its parts at an object store after its last sign of life. To take over
-            the parts of a dead machine, another machine waits one and a half times as long; at most 3,600 s. A run
-            loses its leases if the store does not respond for this long.
+        lease_s: Seconds, at most 3,600, for which a run keeps its parts at an object store after its last sign of life.
+            To take over the parts of a dead machine, another machine waits one and a half times as long. A run loses
+            its leases if the store does not respond for this long.
         unspeakable: What happens to a text with nothing to say (``...``, an emoji): ``reject`` refuses it before any
             purchase, ``keep`` sends it.
         tags: Tags for the bill, the same for all rows.

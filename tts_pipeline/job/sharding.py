@@ -114,7 +114,7 @@ def limits_of_shard(limits: Limits, card: Card, shard: Shard, at_a_time: int | N
 
 
 def as_shard_error(error: StoppedError, shard: Shard) -> StoppedError:
-    """Return an error of a used-up budget that adds that the budget is one shard's share."""
+    """Return a used-up budget's error with the note that the budget is one shard's share."""
     return StoppedError(
         f"{error.message}; that is the share of shard {shard.index} of {shard.shards}",
         stopped_by=error.stopped_by,

@@ -136,7 +136,7 @@ def scan_table(
 def _scan_remote(
     dataset: DatasetReader, names: Sequence[str], schema: pl.Schema, file_column: str | None
 ) -> pl.LazyFrame:
-    """Return files that Polars cannot open as a frame that reads only the selected columns."""
+    """Return a frame over files that Polars cannot open itself; it reads only the selected columns."""
     full_schema = pl.Schema(schema if file_column is None else {**schema, file_column: pl.String()})
 
     def read(
