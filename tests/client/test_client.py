@@ -186,9 +186,11 @@ def test_the_cards_own_rate_holds_unless_told_otherwise() -> None:
 
 
 @pytest.mark.parametrize(
-    ("prices", "said"), [((PRICE,), "s may charge otherwise"), ((), "no price is known for m on s")]
+    ("prices", "message"), [((PRICE,), "s may charge otherwise"), ((), "no price is known for m on s")]
 )
-def test_a_doubtful_cost_is_told_once(caplog: pytest.LogCaptureFixture, prices: tuple[Price, ...], said: str) -> None:
+def test_a_doubtful_cost_is_told_once(
+    caplog: pytest.LogCaptureFixture, prices: tuple[Price, ...], message: str
+) -> None:
     """For a maker's list price on another's service, and for no price; however many utterances come."""
 
     async def main() -> None:
@@ -197,4 +199,4 @@ def test_a_doubtful_cost_is_told_once(caplog: pytest.LogCaptureFixture, prices: 
                 await client.synthesize(replace(HELLO, utterance_id=name))
 
     asyncio.run(main())
-    assert [said in record.getMessage() for record in caplog.records] == [True]
+    assert [message in record.getMessage() for record in caplog.records] == [True]

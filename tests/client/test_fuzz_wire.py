@@ -114,23 +114,23 @@ def changed(content: bytes, random: Random) -> bytes:
     """Change an answer's head, or the bytes around the answer."""
     head, separator, body = content.partition(b"\r\n\r\n")
     lines = head.split(b"\r\n")
-    what = random.randrange(9)
-    if what == 0:
+    kind = random.randrange(9)
+    if kind == 0:
         lines.insert(random.randint(1, len(lines)), random.choice(LINES))
-    elif what == 1:
+    elif kind == 1:
         lines[0] = random.choice(STATUS_LINES)
-    elif what == 2:
+    elif kind == 2:
         lines.insert(1, random.choice(lines))
-    elif what == 3:
+    elif kind == 3:
         del lines[random.randrange(len(lines))]
-    elif what == 4:
+    elif kind == 4:
         place, byte = random.randrange(len(head)), random.randbytes(random.randrange(3))
         lines = [head[:place] + byte + head[place + 1 :]]
-    elif what == 5:
+    elif kind == 5:
         return content + random.choice([content, content[: random.randrange(len(content))], b"\r\n", b"garbage", b"\0"])
-    elif what == 6:
+    elif kind == 6:
         return random.choice([b"\r\n", b"\0", b"HTTP/1.1 102 Processing\r\n\r\n" * 9, random.randbytes(5)]) + content
-    elif what == 7:
+    elif kind == 7:
         return content[: random.randrange(len(content))]
     else:
         separator = random.choice([b"\n\n", b"\r\n\n", b"\r\r", b"\r\n", b"\r\n \r\n\r\n"])

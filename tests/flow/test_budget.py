@@ -157,7 +157,7 @@ def test_spent_and_reserved_never_pass_the_cap(max_characters: int, plan: list[t
 
 
 @pytest.mark.parametrize(
-    ("cap", "card", "said"),
+    ("cap", "card", "message"),
     [
         (BudgetCap(Decimal(5)), Card("s", "m", prices=(PRICE,)), "no currency"),
         (BudgetCap(Decimal(0), "CNY"), Card("s", "m", prices=(PRICE,)), "more than 0"),
@@ -168,9 +168,9 @@ def test_spent_and_reserved_never_pass_the_cap(max_characters: int, plan: list[t
         (BudgetCap(Decimal(5), "CNY"), Card("s", "m", billing="tokens", prices=(TOKEN_PRICE,)), "`max_characters`"),
     ],
 )
-def test_a_cap_that_cannot_be_kept_is_refused(cap: BudgetCap, card: Card, said: str) -> None:
+def test_a_cap_that_cannot_be_kept_is_refused(cap: BudgetCap, card: Card, message: str) -> None:
     """Before anything is sent, and with the way out."""
-    with pytest.raises(ConfigurationError, match=said):
+    with pytest.raises(ConfigurationError, match=message):
         check_cap(cap, card, TODAY)
 
 

@@ -95,7 +95,7 @@ def test_rows_with_nothing_to_say_are_sent_only_where_that_is_asked_for(
 
 
 @pytest.mark.parametrize(
-    ("change", "there"),
+    ("change", "has_dataset"),
     [
         ({"parameters": {"voice": "Cherri"}}, False),
         ({"columns": InputColumns(text="x")}, False),
@@ -103,12 +103,12 @@ def test_rows_with_nothing_to_say_are_sent_only_where_that_is_asked_for(
     ],
 )
 def test_bad_input_sends_nothing_and_writes_nothing(
-    tmp_path: Path, tone_service: LocalService, change: dict[str, Any], there: bool
+    tmp_path: Path, tone_service: LocalService, change: dict[str, Any], has_dataset: bool
 ) -> None:
     """Through every function; an existing dataset stays unchanged."""
     write_lines(tmp_path / "lines.parquet", 3)
     good = job_of(tmp_path, tone_service.url)
-    if there:
+    if has_dataset:
         run_job(good)
     received = tone_service.bill()["received"]
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
@@ -205,9 +205,9 @@ def test_two_processes_at_once_share_a_job(tmp_path: Path, tone_service: LocalSe
     write_lines(tmp_path / "lines.parquet", 60)
     command = [sys.executable, "-c", _WORKER, str(tmp_path), tone_service.url]
     workers = [subprocess.Popen([*command, str(index)], stdout=subprocess.PIPE, text=True) for index in range(2)]
-    said = [worker.communicate(timeout=patience(60))[0] for worker in workers]
+    outputs = [worker.communicate(timeout=patience(60))[0] for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0]
-    assert [int(count) for count in said] == [30, 30]
+    assert [int(count) for count in outputs] == [30, 30]
     assert publish(job_of(tmp_path, tone_service.url)).dataset.speech == 60
     assert spoken_ids(tmp_path / "out") == row_ids(60)
     assert tone_service.bill()["received"] == 60

@@ -144,14 +144,14 @@ def test_a_disk_that_is_full_stops_the_run_and_keeps_what_was_received(
     """In good order; the next run, with room, buys at most the attempts in flight again, and the bill stays right."""
     write_lines(tmp_path / "lines.parquet", 100)
     command = [sys.executable, "-c", _ON_A_SMALL_DISK, str(tmp_path), tone_service.url]
-    said = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ).stdout.split(maxsplit=2)
-    assert (said[0], int(said[1]) > 5) == ("storage", True)
-    assert "File too large" in said[2]
+    words = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ).stdout.split(maxsplit=2)
+    assert (words[0], int(words[1]) > 5) == ("storage", True)
+    assert "File too large" in words[2]
     first = tone_service.bill()["received"]
     assert run_job(job_of(tmp_path, tone_service.url)).dataset.speech == 100
     assert spoken_ids(tmp_path / "out") == row_ids(100)
     assert tone_service.bill()["received"] <= 100 + 8
-    assert first >= int(said[1])
+    assert first >= int(words[1])
     check_bill(tmp_path / "out", tone_service)
 
 

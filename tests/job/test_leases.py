@@ -116,9 +116,9 @@ def test_a_machine_that_stood_still_sends_nothing_any_more(
         report = run_job(_job(tmp_path, tone_service, "other", lease_s))
         received = tone_service.bill()["received"]
         process.send_signal(signal.SIGCONT)
-        said = process.communicate(timeout=patience(60))[0]
+        output = process.communicate(timeout=patience(60))[0]
     assert (report.stopped, report.dataset.speech) == (None, 40)
-    assert said.startswith("storage this run wrote no heartbeat to ")
+    assert output.startswith("storage this run wrote no heartbeat to ")
     assert tone_service.bill()["received"] == received
     final = run_job(_job(tmp_path, tone_service, "other", lease_s))
     bill = tone_service.bill()

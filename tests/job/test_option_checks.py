@@ -32,9 +32,9 @@ from tts_pipeline.job.option_checks import check_run_options, refuse_unreachable
 )
 def test_an_option_that_cannot_be_meant_is_refused_with_its_range(given: dict[str, Any], message: str) -> None:
     """The error names the option and its range."""
-    with pytest.raises(ConfigurationError, match=message) as told:
+    with pytest.raises(ConfigurationError, match=message) as caught:
         check_run_options(RunOptions(**given))
-    assert told.value.hint
+    assert caught.value.hint
 
 
 def test_what_an_option_may_just_be_is_taken() -> None:

@@ -97,7 +97,7 @@ def test_rows_that_were_there_before_are_no_speed() -> None:
 def test_plain_lines_come_now_and_then_and_at_the_end() -> None:
     """One line after each wait, and the last state."""
     waits, written = iter([False, False]), threading.Event()
-    told: list[str] = []
+    lines: list[str] = []
 
     def wait(ended: threading.Event) -> bool:
         if next(waits, True):
@@ -105,17 +105,17 @@ def test_plain_lines_come_now_and_then_and_at_the_end() -> None:
             return ended.wait()
         return False
 
-    with report_lines(ProgressView(_progress(speech=50), FakeClock()), told.append, wait=wait):
+    with report_lines(ProgressView(_progress(speech=50), FakeClock()), lines.append, wait=wait):
         assert written.wait(patience(10))
-    assert [line[:17] for line in told] == ["150 of 1,000 rows"] * 3
+    assert [line[:17] for line in lines] == ["150 of 1,000 rows"] * 3
 
 
 def test_the_last_line_is_written_when_the_run_fails() -> None:
     """The line shows the rows done so far, and the error passes on."""
-    told: list[str] = []
-    with pytest.raises(ZeroDivisionError), report_lines(ProgressView(_progress(), FakeClock()), told.append):
+    lines: list[str] = []
+    with pytest.raises(ZeroDivisionError), report_lines(ProgressView(_progress(), FakeClock()), lines.append):
         raise ZeroDivisionError
-    assert told[-1].startswith("100 of 1,000 rows")
+    assert lines[-1].startswith("100 of 1,000 rows")
 
 
 def test_a_terminal_shows_a_bar_and_the_figures() -> None:

@@ -66,8 +66,8 @@ def _check_speech(destination: Path, rows: int) -> list[dict[str, Any]]:
 
 
 def _left(destination: Path) -> list[Path]:
-    there = [*(destination / ".work").rglob("*"), *destination.glob(".repeated")]
-    return [path for path in there if path.is_file()]
+    paths = [*(destination / ".work").rglob("*"), *destination.glob(".repeated")]
+    return [path for path in paths if path.is_file()]
 
 
 def test_equal_rows_of_a_job_are_bought_once_across_parts(tmp_path: Path, service: LocalService) -> None:
@@ -338,9 +338,9 @@ def test_a_store_that_fails_costs_money_and_no_row(
     caplog.clear()
     report = _run(tmp_path, service, tmp_path / "store", destination="again")
     assert (report.stopped, report.dataset.speech, report.dataset.reused) == (None, 40, 0)
-    told = [record.getMessage() for record in caplog.records if str(tmp_path / "store") in record.getMessage()]
-    assert len(told) == 1
-    assert "may be bought again" in told[0]
+    warnings = [record.getMessage() for record in caplog.records if str(tmp_path / "store") in record.getMessage()]
+    assert len(warnings) == 1
+    assert "may be bought again" in warnings[0]
 
 
 def test_reuse_does_not_change_what_the_dataset_is(tmp_path: Path, service: LocalService) -> None:
@@ -400,8 +400,8 @@ def test_two_processes_share_a_store(tmp_path: Path, emulator: StartEmulator) ->
     write_lines(tmp_path / "lines.parquet", 100)
     store = str(tmp_path / "store")
     running = [_start(tmp_path, service, out, store) for out in ("one", "two")]
-    said = [process.communicate(timeout=patience(60)) for process in running]
-    assert [process.returncode for process in running] == [0, 0], said
+    outputs = [process.communicate(timeout=patience(60)) for process in running]
+    assert [process.returncode for process in running] == [0, 0], outputs
     assert 100 <= _bought(service) <= 200
     before = _bought(service)
     report = run_job(job_of(tmp_path, service.url, options={"reuse": [store]}))

@@ -180,10 +180,10 @@ def _interrupted(
             time.sleep(0.01)
         began = time.monotonic()
         process.send_signal(number)
-        said, complaints = process.communicate(timeout=patience(30))
+        output, complaints = process.communicate(timeout=patience(30))
     assert process.returncode == 0, complaints
-    found: dict[str, Any] = json.loads(said)
-    return {**found, "took_s": time.monotonic() - began}
+    report: dict[str, Any] = json.loads(output)
+    return {**report, "took_s": time.monotonic() - began}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -59,9 +59,9 @@ def test_the_command_line_ends_with_its_status(tmp_path: Path, emulator: StartEm
         process.send_signal(signal.SIGINT)
         _wait_until_heard(process.pid)
         process.send_signal(signal.SIGINT)
-        said, complaints = process.communicate(timeout=patience(60))
+        output, complaints = process.communicate(timeout=patience(60))
     assert process.returncode == 130, complaints
-    assert json.loads(said.splitlines()[-1])["stopped_by"] == "interrupted"
+    assert json.loads(output.splitlines()[-1])["stopped_by"] == "interrupted"
     service.clear_faults()
     report = run_job(replace(job, service=replace(job.service, name=service.url)))
     assert (report.dataset.speech, report.dataset.unknown_attempts) == (20, 8)

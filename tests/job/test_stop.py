@@ -88,25 +88,25 @@ def test_set_before_the_run_nothing_is_sent(tmp_path: Path, tone_service: LocalS
 
 def test_the_first_reason_stays() -> None:
     """A second reason is ignored; a late listener is called immediately."""
-    stop, heard = CancelToken(), list[str]()
+    stop, reasons = CancelToken(), list[str]()
     stop.set("one")
     stop.set("two")
-    with stop.subscribe(lambda reason: heard.append(reason.message)):
+    with stop.subscribe(lambda reason: reasons.append(reason.message)):
         pass
     stop.set("three")
-    assert heard == ["interrupted by one"]
+    assert reasons == ["interrupted by one"]
 
 
 def test_the_loop_runs_in_the_callers_context_and_gives_back_what_it_raises() -> None:
     """As if it ran in this thread; a loop that already runs here is no obstacle."""
 
-    told = ContextVar("told", default="nothing")
+    variable = ContextVar("variable", default="nothing")
 
     async def mistaken() -> None:
-        raise ZeroDivisionError(told.get())
+        raise ZeroDivisionError(variable.get())
 
     async def cell() -> None:
-        told.set("all")
+        variable.set("all")
         run_stoppable(mistaken(), CancelToken())
 
     with pytest.raises(ZeroDivisionError, match="all"):
@@ -146,10 +146,10 @@ def _interrupted(folder: Path, service: LocalService, where: str, number: signal
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         _wait_for_requests(service, 10)
         process.send_signal(number)
-        said, complaints = process.communicate(timeout=patience(30))
+        output, complaints = process.communicate(timeout=patience(30))
     assert process.returncode == 0, complaints
-    found: dict[str, Any] = json.loads(said)
-    return found
+    report: dict[str, Any] = json.loads(output)
+    return report
 
 
 @pytest.mark.parametrize("where", ["script", "notebook"])
@@ -175,10 +175,10 @@ def test_ctrl_c_stops_a_run_in_a_notebook(tmp_path: Path, emulator: StartEmulato
     service = emulator(voice_mode="tone")
     service.set_faults(_TAKE_THEIR_TIME)
     write_lines(tmp_path / "lines.parquet", 100)
-    said = _interrupted(tmp_path, service, "notebook", signal.SIGINT)
-    assert said.get("stopped_by") == "interrupted", said
-    assert said["unknown_attempts"] == 0
-    assert said["speech"] == service.bill()["received"] < 100
+    report = _interrupted(tmp_path, service, "notebook", signal.SIGINT)
+    assert report.get("stopped_by") == "interrupted", report
+    assert report["unknown_attempts"] == 0
+    assert report["speech"] == service.bill()["received"] < 100
 
 
 _ANOTHER_THREADS = """

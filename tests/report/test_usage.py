@@ -98,9 +98,9 @@ def test_currencies_are_never_added_together(tmp_path: Path) -> None:
     money = {"cost": Decimal("0.25"), "cost_upper_bound": Decimal("0.5")}
     rows = [a_request(currency=one, **money) for one in ("CNY", "USD", "CNY")]
     out = write_dataset(str(tmp_path / "out"), tmp_path, *rows, a_request(), a_request(currency="CNY"))
-    told = usage_report([out]).select("currency", "requests", "cost", "cost_upper_bound", "requests_without_cost")
+    report = usage_report([out]).select("currency", "requests", "cost", "cost_upper_bound", "requests_without_cost")
     half, one = Decimal("0.5"), Decimal(1)
-    assert told.rows() == [("CNY", 3, half, one, 1), ("USD", 1, half / 2, half, 0), (None, 1, None, None, 1)]
+    assert report.rows() == [("CNY", 3, half, one, 1), ("USD", 1, half / 2, half, 0), (None, 1, None, None, 1)]
 
 
 def test_days_and_hours_are_utc(tmp_path: Path) -> None:
@@ -122,8 +122,8 @@ def test_a_url_is_a_dataset_like_any_other(tmp_path: Path) -> None:
     try:
         (tmp_path / "link").symlink_to(local)
         again: list[str | Path] = [local, f"{tmp_path}/../{tmp_path.name}/out [1]", tmp_path / "link"]
-        told = usage_report([remote, local, *again], ["dataset"]).select("dataset", "requests")
-        assert dict(told.rows()) == {remote: 2, local: 1}
+        report = usage_report([remote, local, *again], ["dataset"]).select("dataset", "requests")
+        assert dict(report.rows()) == {remote: 2, local: 1}
     finally:
         fsspec.filesystem("memory").rm(f"/{root}", recursive=True)
 
@@ -136,12 +136,12 @@ def test_a_dataset_without_requests_has_an_empty_bill(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("by", "said"), [("voize", "Did you mean 'voice'"), ("tag:", "tag:KEY"), ("cost", "Known: day, hour")]
+    ("by", "message"), [("voize", "Did you mean 'voice'"), ("tag:", "tag:KEY"), ("cost", "Known: day, hour")]
 )
-def test_what_it_cannot_be_told_apart_by_is_named(tmp_path: Path, by: str, said: str) -> None:
+def test_what_it_cannot_be_told_apart_by_is_named(tmp_path: Path, by: str, message: str) -> None:
     """The error has the nearest name, and all known names."""
     out = write_dataset(str(tmp_path / "out"), tmp_path)
-    with pytest.raises(ConfigurationError, match=said):
+    with pytest.raises(ConfigurationError, match=message):
         usage_report([out], [by])
 
 
@@ -276,9 +276,9 @@ def test_a_job_that_was_killed_is_on_the_bill(
         assert row["characters_billed"] <= charged <= row["characters_upper_bound"]
         assert row["cost"] <= PRICE * charged <= row["cost_upper_bound"]
     assert main(["report", job.destination]) == 0
-    told = capsys.readouterr().out
-    assert "at most" in told
-    assert "Run the job again" in told
+    output = capsys.readouterr().out
+    assert "at most" in output
+    assert "Run the job again" in output
 
 
 def test_an_open_part_is_told_apart_like_any_request(claimed: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,12 +27,12 @@ def wait_for_others(leases: Leases, part_names: Sequence[str], stop: CancelToken
 
 
 async def _wait(leases: Leases, part_names: Sequence[str], stop: CancelToken) -> TtsPipelineError | None:
-    loop, stopped = asyncio.get_running_loop(), asyncio.Event()
+    loop, stop_event = asyncio.get_running_loop(), asyncio.Event()
     reasons: list[StoppedError] = []
 
     def on_stop(reason: StoppedError) -> None:
         reasons.append(reason)
-        loop.call_soon_threadsafe(stopped.set)
+        loop.call_soon_threadsafe(stop_event.set)
 
     with stop.subscribe(on_stop):
         while not reasons:
@@ -43,7 +43,7 @@ async def _wait(leases: Leases, part_names: Sequence[str], stop: CancelToken) ->
                 return None
             if all(error.is_alive for error in busy):
                 return _contention_error(busy)
-            await asyncio.wait([asyncio.ensure_future(stopped.wait())], timeout=leases.poll_interval_s)
+            await asyncio.wait([asyncio.ensure_future(stop_event.wait())], timeout=leases.poll_interval_s)
     return reasons[0]
 
 

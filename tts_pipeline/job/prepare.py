@@ -110,8 +110,8 @@ def _find_caches(job: Job, work_dir: Path, rebuild: Rebuild | None) -> tuple[Cac
     """Find the caches of ``reuse``; the other generations of a rebuilt dataset come first."""
     reuse = job.options.reuse
     locations = [reuse] if isinstance(reuse, str | os.PathLike) else reuse
-    named = [find_cache(location, work_dir / "staging") for location in locations]
-    return (*(rebuild.cache_locations() if rebuild is not None else ()), *named)
+    own_caches = [find_cache(location, work_dir / "staging") for location in locations]
+    return (*(rebuild.cache_locations() if rebuild is not None else ()), *own_caches)
 
 
 def _check_new_dataset(job: Job, roles: ColumnRoles, unplanned: Rebuild | None) -> None:

@@ -91,8 +91,8 @@ class Runner:
             self._cache.abandon()
         self._reader_thread.shutdown(cancel_futures=True)
         closing = DaemonExecutor(1, "closing")
-        closed, _ = wait([closing.submit(self._close_parts)], timeout=ABANDON_WAIT_S)
-        closing.shutdown(wait=bool(closed))
+        done, _ = wait([closing.submit(self._close_parts)], timeout=ABANDON_WAIT_S)
+        closing.shutdown(wait=bool(done))
 
     def _close_parts(self) -> None:
         self._reader_thread.shutdown(wait=True)
