@@ -62,8 +62,7 @@ def check_duration(audio: Audio, text: str, language: str | None, speed: float, 
 
     Raises:
         UnreadableError: ``UnreadableAudio``. Never retried; may have been billed.
-        TransientError: ``MalformedAudio``: too few samples in an answer that may have been cut. Retried; may have been
-            billed.
+        TransientError: ``MalformedAudio``: too few samples, perhaps cut. Retried; may have been billed.
     """
     min_s, max_s = (seconds / speed for seconds in speaking_range_s(text, language))
     duration_s = audio.duration_ms / 1_000

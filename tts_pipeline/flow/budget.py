@@ -111,10 +111,7 @@ class Budget:
         return attempt
 
     def refusal_for_text(self, characters: int) -> StoppedError | None:
-        """Return why the cap can never cover a text: it has more characters than the cap less the confirmed ones.
-
-        None if the cap may cover it.
-        """
+        """Return why a text can never be paid for: it exceeds the cap less the confirmed characters; else None."""
         max_characters, total = self._cap.max_characters, sum_of((self._tally.spend, self._external))
         if max_characters is None or total.characters_billed + characters <= max_characters:
             return None

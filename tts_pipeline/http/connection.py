@@ -116,18 +116,12 @@ class WatchedConnection(ResponseHandler):
         return super().is_connected() and not self._has_unread()
 
     def is_silent(self) -> bool:
-        """Return whether the connection is still usable just before a request is written.
-
-        A new TLS session may hold unread bytes: its tickets.
-        """
+        """Return whether a request may still be written; a new TLS session may hold unread bytes, its tickets."""
         is_new = self.cycle is not None and self.cycle.is_first
         return super().is_connected() and ((is_new and self._is_tls) or not self._has_unread())
 
     def data_received(self, data: bytes) -> None:
-        """Take received bytes.
-
-        They are empty whenever an answer is read, even after another request got this connection.
-        """
+        """Take received bytes: none whenever an answer is read, even after another request got this connection."""
         cycle = self.cycle
         if not data and (cycle is None or not cycle.is_request_written):
             return
@@ -194,10 +188,7 @@ class WatchedConnection(ResponseHandler):
             return True
 
     def _limit_overhead(self, cycle: RequestCycle, size: int) -> None:
-        """Bound the bytes outside the body, and wake the reader of a body that will not come.
-
-        aiohttp does neither (3.14.5).
-        """
+        """Bound the bytes outside the body, and wake readers of a body that will not come; aiohttp 3.14.5 does not."""
         body_bytes = 0 if cycle.body is None else cycle.body.total_bytes
         has_grown = body_bytes > cycle.body_bytes or self._reading_paused
         cycle.overhead_bytes = 0 if has_grown else cycle.overhead_bytes + size

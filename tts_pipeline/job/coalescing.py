@@ -91,10 +91,7 @@ class RequestCoalescer:
         self._client.stop(reason)
 
     def _signal_if_only_buyers_remain(self) -> None:
-        """Signal exhausted input when only buyers are left.
-
-        Waiting items cannot show whether a failure is the service's: they wait for the very rows that fail.
-        """
+        """Signal exhausted input if only buyers are left: items that wait for failing rows cannot excuse them."""
         if self._is_exhausted and not self._requeue_tasks and (self._queue is None or self._queue.empty()):
             self._client.input_exhausted()
 

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 GC_THRESHOLD = 50_000
-"""The number of new objects after which the collector runs. CPython's default of 700 is the work of a few rows: the
-collector then takes 0.13 ms a row and stops all threads for up to 75 ms (measured at 256 in flight), although a run
-makes hardly any cycles."""
+"""New objects before the collector runs. CPython's default of 700 is the work of a few rows: the collector then takes
+0.13 ms a row and stops all threads for up to 75 ms (measured at 256 in flight), though a run makes few cycles."""
 
 _lock = threading.Lock()
 _blocks = 0

@@ -83,8 +83,7 @@ class Runner:
     def _abandon(self) -> None:
         """Free the open parts of a run that was interrupted; the next run continues from the journals.
 
-        A read, a write or a commit may hang. A thread closes the parts once it returns; ``ABANDON_WAIT_S`` bounds the
-        wait for this thread.
+        A read, a write or a commit may hang: a thread closes the parts behind it, with a short wait for that thread.
         """
         self.parts.forfeit()
         if self._cache is not None:

@@ -79,8 +79,7 @@ class Dataset:
         Raises:
             StorageError: The dataset cannot be read, or a claim is damaged. Never retried.
         """
-        # Claims first: usage that is published meanwhile then counts twice, not never.
-        claims = [claim for _, claim in self._reader.open_claims()]
+        claims = [claim for _, claim in self._reader.open_claims()]  # first: newly published usage counts twice then
         return usage_frame(self._reader, claims)
 
 
