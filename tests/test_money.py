@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.builders import price_of, token_price_of
+from tests.builders import price_of, settlement_of, token_price_of
+from tts_pipeline.attempt import Attempt
 from tts_pipeline.models import Price, Usage
-from tts_pipeline.money import cost_of, price_at, total_cost
+from tts_pipeline.money import Cost, cost_of, price_at, sum_of, total_cost
 
 BY_CHARACTER = price_of("0.8", "by-character")
 BY_TOKEN = token_price_of("1.6", price_id="by-token")
@@ -92,3 +93,74 @@ def test_costs_add_up_and_unknown_ones_do_not_hide_known_ones() -> None:
     assert total_cost([]) is None
     with localcontext(prec=3):
         assert total_cost([Decimal(123_456), Decimal("0.5")]) == Decimal("123456.5")
+
+
+def _attempt(characters: int, cost: Decimal | None) -> Attempt:
+    return Attempt("a", "u", 0, 0, 1, None, 0, characters, characters, "p", cost)
+
+
+def test_a_sum_is_in_the_currency_of_the_first_cost_that_is_bounded() -> None:
+    """What has no bound has no currency; an attempt in another currency counts its characters, without a price."""
+    total = Cost()
+    total.add_attempt(_attempt(20, None), "EUR")
+    assert total == Cost(attempts=1, unknown_attempts=1, characters_upper_bound=20, characters_without_price=20)
+    total.add_attempt(_attempt(10, Decimal(1)), "CNY")
+    in_euro = settlement_of(_attempt(7, Decimal(7)), cost=Decimal(7), cost_upper_bound=Decimal(7), implausible=True)
+    total.add_attempt(in_euro, "EUR")
+    assert total == Cost(
+        attempts=3,
+        unknown_attempts=2,
+        characters_billed=7,
+        characters_upper_bound=37,
+        characters_without_price=27,
+        cost=Decimal(0),
+        cost_upper_bound=Decimal(1),
+        currency="CNY",
+        implausible_attempts=1,
+    )
+
+
+def test_sums_are_added_by_the_same_rule() -> None:
+    """So that it does not matter whether attempts are added, or what others made of them."""
+    yuan = Cost.at_most(10, Decimal(1), "CNY")
+    euro = Cost.at_most(7, Decimal(7), "EUR")
+    euro.implausible_attempts, euro.cost_in_question = 1, Decimal(7)
+    unbounded = Cost(attempts=1, characters_upper_bound=20, characters_without_price=20, currency="EUR")
+    assert sum_of([unbounded, yuan, euro]) == Cost(
+        attempts=3,
+        unknown_attempts=2,
+        characters_upper_bound=37,
+        characters_without_price=27,
+        cost=Decimal(0),
+        cost_upper_bound=Decimal(1),
+        currency="CNY",
+        implausible_attempts=1,
+    )
+
+
+_ADDENDS = st.lists(
+    st.tuples(
+        st.sampled_from([None, "CNY", "EUR"]),
+        st.integers(0, 99),
+        st.sampled_from(["unknown", "settled", "implausible"]),
+        st.booleans(),
+    )
+)
+
+
+@given(_ADDENDS)
+def test_a_sum_of_sums_is_the_sum_of_attempts(addends: list[tuple[str | None, int, str, bool]]) -> None:
+    """One of each attempt alone, in the same order."""
+    total, single = Cost(), list[Cost]()
+    for currency, characters, ending, is_bounded in addends:
+        attempt = _attempt(characters, Decimal(characters) if currency and is_bounded else None)
+        end = settlement_of(
+            attempt,
+            cost=attempt.cost_upper_bound,
+            cost_upper_bound=attempt.cost_upper_bound,
+            implausible=ending == "implausible",
+        )
+        single.append(Cost())
+        for cost in (total, single[-1]):
+            cost.add_attempt(attempt if ending == "unknown" else end, currency)
+    assert sum_of(single) == total

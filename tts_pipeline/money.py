@@ -107,11 +107,14 @@ class SpendBound(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class Cost:
-    """The cost of attempts, and the only place in the package that adds costs up.
+    """The cost of attempts: the sum behind every bill, budget, claim and progress display.
 
     ``unknown_attempts`` counts attempts with an unknown outcome. Amounts are None until an attempt has a price;
     ``characters_without_price`` counts the characters with an unknown cost. ``implausible_attempts`` counts attempts
     with an implausible report of usage; ``cost_in_question`` is their part of ``cost_upper_bound``.
+
+    The first attempt with an upper bound of its cost gives the sum its currency. Amounts in another currency, and
+    amounts without an upper bound, are not added.
     """
 
     attempts: int = 0
@@ -127,10 +130,16 @@ class Cost:
 
     @classmethod
     def at_most(cls, characters: int, upper_bound: Decimal | None, currency: str | None) -> Cost:
-        """Return the cost of attempts with known bounds only; ``upper_bound`` is None without a price."""
+        """Return the cost of attempts with known bounds only; ``upper_bound`` is None without a price.
+
+        They count as one unknown attempt, because the usage table has one row for them.
+        """
+        cost = cls(attempts=1, unknown_attempts=1, characters_upper_bound=characters)
         if upper_bound is None:
-            return cls(characters_upper_bound=characters, characters_without_price=characters)
-        return cls(characters_upper_bound=characters, cost=ZERO, cost_upper_bound=upper_bound, currency=currency)
+            cost.characters_without_price = characters
+        else:
+            cost.cost, cost.cost_upper_bound, cost.currency = ZERO, upper_bound, currency
+        return cost
 
     @property
     def bound(self) -> SpendBound:
@@ -149,7 +158,7 @@ class Cost:
         self.characters_billed += other.characters_billed
         self.characters_upper_bound += other.characters_upper_bound
         self.implausible_attempts += other.implausible_attempts
-        if not self._takes(other.currency):
+        if not self._takes(None if other.cost_upper_bound is None else other.currency):
             self.characters_without_price += other.characters_upper_bound
             return
         self.characters_without_price += other.characters_without_price
@@ -163,6 +172,7 @@ class Cost:
         self.attempts += sign
         self.characters_upper_bound += sign * characters
         cost: Decimal | None = None
+        in_question: Decimal | None = None
         if isinstance(attempt, Attempt):
             self.unknown_attempts += sign
             cost = ZERO if self.cost is None else None  # skips the addition of 0 to an existing sum
@@ -171,12 +181,14 @@ class Cost:
             self.characters_billed += sign * attempt.characters_billed
             if attempt.implausible:
                 self.implausible_attempts += sign
-                self.cost_in_question = add_costs(self.cost_in_question, upper_bound, sign)
+                in_question = upper_bound
         if upper_bound is None or (currency != self.currency and not self._takes(currency)):
             self.characters_without_price += sign * characters
             return
         self.cost = add_costs(self.cost, cost, sign)
         self.cost_upper_bound = add_costs(self.cost_upper_bound, upper_bound, sign)
+        if in_question is not None:
+            self.cost_in_question = add_costs(self.cost_in_question, in_question, sign)
 
     def _takes(self, currency: str | None) -> bool:
         """Return whether this sum takes money of a currency; the first currency becomes the sum's."""

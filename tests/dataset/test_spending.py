@@ -98,12 +98,12 @@ def test_usage_that_came_after_the_marker_counts(tmp_path: Path, store: Store) -
 
 
 def test_a_claim_without_a_journal_counts_as_spent(tmp_path: Path, store: Store) -> None:
-    """The whole claim counts: its machine may be lost, or still spending."""
+    """The whole claim counts, as one request: its machine may be lost, or still spending."""
     bench = Bench.of(tmp_path, store)
     _buy(bench, 0, rows=1)
     claim = Claim("elsewhere", "i", NOW_US, 500, cost_of(500), "CNY", "local", "m", None)
     write_claim(store, 0, claim)
-    assert _figures(bench) == (1, LINE, LINE + 500)
+    assert _figures(bench) == (2, LINE, LINE + 500)
 
 
 @pytest.mark.parametrize("left", [False, True])

@@ -160,7 +160,7 @@ def journal_cost(replay: Replay) -> Cost:
         price = _price(replay, attempt)
         total.add_attempt(settlement or attempt, price.currency if price else None)
     spend = replay.unaccounted
-    if spend is not None:
+    if spend is not None and not spend.is_nothing:
         total.add(Cost.at_most(spend.characters_upper_bound, spend.cost_upper_bound, spend.currency))
     return total
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import compress
 from typing import Any
 
@@ -19,7 +19,7 @@ from tts_pipeline.storage.store import Store, storage_errors
 from tts_pipeline.wal.replay import Replay
 
 _AMOUNTS = ("characters_billed", "characters_upper_bound", "cost", "cost_upper_bound")
-_IMPLAUSIBLE = "implausible"
+_COST_COLUMNS = (*_AMOUNTS, "currency", "outcome", "implausible")
 
 
 def usage_name(part: int, journal_id: str) -> str:
@@ -36,7 +36,7 @@ def commit_journal_usage(
     journal, but not an adopted copy, replaces it. Tags by utterance are added to the tags of the job.
     """
     name = usage_name(part, replay.journal_id)
-    if not replay.attempts and (replay.unaccounted is None or not replay.unaccounted.characters_upper_bound):
+    if not replay.attempts and (replay.unaccounted is None or replay.unaccounted.is_nothing):
         return
     is_new = not store.exists(name)
     if is_new or is_provisional(store, part, replay):
@@ -86,32 +86,36 @@ def usage_cost(data: bytes, location: str = "a usage file") -> Cost:
         StorageError: The file is damaged, or its amounts are impossible.
     """
     with storage_errors(f"reading {location}", Exception):
-        columns = ("outcome", "currency", *_AMOUNTS, _IMPLAUSIBLE)
-        table = conform_columns(read_columns(data, columns), columns, USAGE, location, keeps_nulls=True)
-        billed, bounds, confirmed, costs = (table.column(name).to_pylist() for name in _AMOUNTS)
+        table = conform_columns(read_columns(data, _COST_COLUMNS), _COST_COLUMNS, USAGE, location, keeps_nulls=True)
+        columns = [table.column(name).to_pylist() for name in _COST_COLUMNS]
+    billed, characters, confirmed, costs, currencies, _, _ = columns
     try:
         is_sound = all(
-            map(are_consistent_amounts, zip(billed, bounds, strict=True), zip(confirmed, costs, strict=True))
+            map(are_consistent_amounts, zip(billed, characters, strict=True), zip(confirmed, costs, strict=True))
         )
     except (TypeError, ArithmeticError, AttributeError):  # nulls, or another type
         is_sound = False
     if not is_sound:
         raise damaged_amounts(location)
-    outcomes, currencies = (table.column(name).to_pylist() for name in ("outcome", "currency"))
-    currency = next(filter(None, currencies), None)
-    if {*currencies} - {None, currency}:  # two currencies are never added: costs in the others count as unknown
-        confirmed, costs = (
-            [cost if its_currency == currency else None for cost, its_currency in zip(column, currencies, strict=True)]
-            for column in (confirmed, costs)
-        )
-    costs_in_question = list(compress(costs, table.column(_IMPLAUSIBLE).to_pylist()))
+    bounded = [None if cost is None else currency for cost, currency in zip(costs, currencies, strict=True)]
+    total = Cost()
+    for currency in dict.fromkeys(bounded):
+        is_of_currency = [other == currency for other in bounded]
+        total.add(_column_sums(currency, [list(compress(column, is_of_currency)) for column in columns]))
+    return total
+
+
+def _column_sums(currency: str | None, columns: Sequence[list[Any]]) -> Cost:
+    """Add up rows of one currency, column by column; rows of None have no currency, or no bound on their cost."""
+    billed, characters, confirmed, costs, _, outcomes, implausible = columns
+    costs_in_question = list(compress(costs, implausible))
     return Cost(
-        attempts=table.num_rows,
+        attempts=len(outcomes),
         unknown_attempts=outcomes.count(Outcome.UNKNOWN),
         characters_billed=sum(billed),
-        characters_upper_bound=sum(bounds),
-        characters_without_price=sum(bound for bound, cost in zip(bounds, costs, strict=True) if cost is None),
-        cost=total_cost(confirmed),
+        characters_upper_bound=sum(characters),
+        characters_without_price=sum(count for count, cost in zip(characters, costs, strict=True) if cost is None),
+        cost=total_cost(known for known, cost in zip(confirmed, costs, strict=True) if cost is not None),
         cost_upper_bound=total_cost(costs),
         currency=currency,
         implausible_attempts=len(costs_in_question),
@@ -154,7 +158,7 @@ def _usage_rows(replay: Replay, tags: Mapping[UtteranceKey, Mapping[str, str]]) 
         for attempt, settlement in replay.attempts.values()
     ]
     spend = replay.unaccounted
-    if spend is not None and spend.characters_upper_bound:
+    if spend is not None and not spend.is_nothing:
         bound = spend.currency, spend.characters_upper_bound, spend.cost_upper_bound
         rows.append(claim_usage(claim_of(header, spend.claimed_at_us, *bound)))
     return rows

@@ -222,6 +222,11 @@ class UnaccountedSpend(Record, frozen=True, tag="lost"):
     cost_upper_bound: Decimal | None
     currency: str | None
 
+    @property
+    def is_nothing(self) -> bool:
+        """Whether all spending is accounted for."""
+        return not self.characters_upper_bound and not self.cost_upper_bound
+
 
 AnyRecord = Intent | Settled | Discarded | SpeechRecord | RejectRecord | UnaccountedSpend
 """Every kind of record but the first record of a journal."""
