@@ -36,7 +36,6 @@ class Budget:
         self._own_limit = self._limit
         self._tally = tally or SpendTally()
         self._external = Cost()
-        self._open: dict[str, Attempt] = {}
         self._slow_start = None if self._cap == BudgetCap() else SlowStart(by_token=by_token)
 
     def set_external_spend(self, spend: Cost) -> None:
@@ -51,7 +50,7 @@ class Budget:
 
     def has_room_beside(self, attempt: Attempt) -> bool:
         """Return whether the cap also covers an attempt beside the open ones if the service counts more than we do."""
-        if self._slow_start is None or not self._open:
+        if self._slow_start is None or not self._slow_start.open_attempts:
             return True
         margins = self._slow_start.open_margin.plus(self._slow_start.margin_of(attempt))
         return self._own_limit.covers(self._tally.spend.bound_with(attempt).plus(margins))
@@ -61,31 +60,30 @@ class Budget:
         if not self._fits(attempt):
             return False
         self._tally.reserve(attempt)
-        self._open[attempt.attempt_id] = attempt
         if self._slow_start is not None:
             self._slow_start.on_reserve(attempt)
         return True
 
     def release(self, attempt: Attempt) -> None:
         """Free the reservation of an attempt that was never recorded, so never sent."""
-        self._close(attempt.attempt_id)
         self._tally.release(attempt)
+        if self._slow_start is not None:
+            self._slow_start.on_close(attempt.attempt_id)
 
     def settle(self, settlement: Settlement) -> None:
         """Replace an attempt's reservation with its settlement."""
-        attempt = self._close(settlement.attempt_id)
         self._tally.settle(settlement)
         if self._slow_start is not None:
-            self._slow_start.on_settle(attempt, settlement)
+            self._slow_start.on_settle(self._slow_start.on_close(settlement.attempt_id), settlement)
 
     def abandon(self, attempt: Attempt) -> None:
         """Keep the reservation of an attempt that ended without a settlement; does nothing after a settlement."""
-        if attempt.attempt_id in self._open:
-            self._close(attempt.attempt_id)
+        if self._slow_start is not None and attempt.attempt_id in self._slow_start.open_attempts:
+            self._slow_start.on_close(attempt.attempt_id)
 
     def refusal(self, attempt: Attempt) -> StoppedError | None:
         """Return why an attempt that does not fit never will; None while another reservation may still be freed."""
-        if self._open:
+        if self._slow_start is not None and self._slow_start.open_attempts:
             return None
         cap, total = self._cap, sum_of((self._tally.spend, self._external))
         if cap.max_cost is not None and attempt.cost_upper_bound is None:
@@ -103,12 +101,6 @@ class Budget:
     def _ratio_note(self) -> str:
         ratio = 1 if self._slow_start is None else self._slow_start.largest_ratio
         return f": the service reports {ratio:,} times what we count" if ratio > 1 else ""
-
-    def _close(self, attempt_id: str) -> Attempt:
-        attempt = self._open.pop(attempt_id)
-        if self._slow_start is not None:
-            self._slow_start.on_close(attempt)
-        return attempt
 
     def refusal_for_text(self, characters: int) -> StoppedError | None:
         """Return why a text can never be paid for: it exceeds the cap less the confirmed characters; else None."""

@@ -17,14 +17,15 @@ class SlowStart:
     answer that costs more resets it to 1.
 
     With a price by token, an attempt reserves several times the cost of ordinary audio, and needs no margin in money.
+    ``open_attempts`` holds the reserved attempts that have not ended; ``open_margin`` is their margin.
     ``largest_ratio`` is the largest implausible report as a multiple of our count; 1 without such a report.
     """
 
     def __init__(self, *, by_token: bool = False) -> None:
         self.max_in_flight = 1
+        self.open_attempts: dict[str, Attempt] = {}
         self.open_margin = SpendBound()
         self.largest_ratio = 1
-        self._margins: dict[str, SpendBound] = {}
         self._by_token = by_token
 
     def margin_of(self, attempt: Attempt) -> SpendBound:
@@ -36,13 +37,15 @@ class SlowStart:
         return SpendBound(characters, attempt.cost_upper_bound * characters / bound)
 
     def on_reserve(self, attempt: Attempt) -> None:
-        """Add the margin of an attempt that is reserved."""
-        self._margins[attempt.attempt_id] = margin = self.margin_of(attempt)
-        self.open_margin = self.open_margin.plus(margin)
+        """Add an attempt that is reserved, and its margin."""
+        self.open_attempts[attempt.attempt_id] = attempt
+        self.open_margin = self.open_margin.plus(self.margin_of(attempt))
 
-    def on_close(self, attempt: Attempt) -> None:
-        """Remove the margin of an attempt that is no longer open, however it ended."""
-        self.open_margin = self.open_margin.minus(self._margins.pop(attempt.attempt_id))
+    def on_close(self, attempt_id: str) -> Attempt:
+        """Remove and return an attempt that is no longer open, however it ended, and remove its margin."""
+        attempt = self.open_attempts.pop(attempt_id)
+        self.open_margin = self.open_margin.minus(self.margin_of(attempt))
+        return attempt
 
     def on_settle(self, attempt: Attempt, settlement: Settlement) -> None:
         """Adapt the bound to a settlement; a failure says little about the service's counting, so it only lowers it."""
