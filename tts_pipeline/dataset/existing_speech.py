@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from decimal import Decimal
 
 import pyarrow as pa
 
@@ -20,12 +19,12 @@ from tts_pipeline.dataset.names import file_names
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import StorageError
 from tts_pipeline.models import History, UtteranceKey
-from tts_pipeline.money import total_cost
 from tts_pipeline.schema import SPEECH, USAGE
 from tts_pipeline.storage.local_store import LocalStore
 from tts_pipeline.storage.parquet import conform_columns, open_parquet
 from tts_pipeline.storage.parquet_reader import ParquetReader
 from tts_pipeline.storage.store import Store, storage_errors
+from tts_pipeline.wal.replay import merge_histories
 
 _SPEECH_COLUMNS = ("utterance_id", "take", "voice", "language", "duration_ms", "deduplicated_from")
 _USAGE_COLUMNS = ("utterance_id", "take", "segment", "characters_billed", "cost")
@@ -112,22 +111,16 @@ def published_histories(store: Store, rows: PartRows, local_journals: Collection
 
     With them, the numbers of attempts continue, and the cost of a row includes all its requests.
     """
-    attempts_by_key: dict[UtteranceKey, list[tuple[int, int, Decimal | None]]] = {}
+    histories: dict[UtteranceKey, History] = {}
     for name in file_names(store, "usage", f"{rows.name}-"):
         if name.removeprefix(f"{rows.name}-").removesuffix(".parquet") in local_journals:
             continue
         with open_parquet(store, f"usage/{name}") as parquet:
             table = parquet.read(columns=list(_USAGE_COLUMNS), use_threads=False)
             columns = conform_columns(table, _USAGE_COLUMNS, USAGE, store.describe(f"usage/{name}")).to_pydict()
-        for utterance_id, take, *values in zip(*(columns[column] for column in _USAGE_COLUMNS), strict=True):
+        for utterance_id, take, segment, *amounts in zip(*(columns[name] for name in _USAGE_COLUMNS), strict=True):
             if utterance_id is not None:  # null for a lost journal, whose utterances are unknown
-                attempts_by_key.setdefault((utterance_id, take), []).append((values[0], values[1], values[2]))
-    return {key: _history(attempts) for key, attempts in attempts_by_key.items()}
-
-
-def _history(attempts: list[tuple[int, int, Decimal | None]]) -> History:
-    return History(
-        segment_attempts=Counter(segment for segment, _, _ in attempts),
-        characters_billed=sum(characters for _, characters, _ in attempts),
-        cost=total_cost(cost for _, _, cost in attempts),
-    )
+                request = History({}, None, {segment: 1}, *amounts)
+                known = histories.get((utterance_id, take))
+                histories[utterance_id, take] = request if known is None else merge_histories(known, request)
+    return histories
