@@ -6,10 +6,18 @@ import asyncio
 from random import Random
 
 import pytest
+from tenacity import AsyncRetrying, Future, RetryCallState
 
 from tts_pipeline.config import Limits
 from tts_pipeline.errors import FatalError, PermanentError, ServiceError, TransientError
-from tts_pipeline.flow.retry_policy import RetryPolicy
+from tts_pipeline.flow.retry_policy import (
+    RetryPolicy,
+    Wait,
+    stop_when_rejected,
+    wait_max,
+    wait_retry_after,
+    wait_unless_paused,
+)
 from tts_pipeline.flow.retry_state import Disposition, RetryState
 
 LIMITS = Limits(retry_wait_s=0.5, retry_wait_max_s=20, max_pause_s=3_600)
@@ -49,8 +57,47 @@ def test_jitter_is_full_and_its_bound_doubles() -> None:
         assert 0.95 * bound_s < max(waits) <= bound_s
 
 
+def transient(number: int = 1) -> TransientError:
+    return TransientError(f"failure {number}", code="InternalError", http_status=500)
+
+
 def busy(retry_after_s: float) -> TransientError:
     return TransientError("busy", code="ServiceUnavailable", http_status=503, retry_after_s=retry_after_s)
+
+
+def after(error: BaseException | None) -> RetryCallState:
+    """Return tenacity's state after a first attempt that failed, or succeeded."""
+    state = RetryCallState(AsyncRetrying(), None, (), {})
+    state.outcome = Future(1)
+    state.outcome.set_exception(error) if error else state.outcome.set_result(None)
+    return state
+
+
+def test_each_policy_looks_at_the_row_or_at_the_answer_when_it_is_asked() -> None:
+    """They are made before the row's disposition is known, and read as a sentence."""
+    row, state = RetryState(), after(busy(9.0))
+    waits: list[Wait] = [lambda _: 5.0, lambda _: 7.0]
+    stop, wait = stop_when_rejected(row), wait_unless_paused(row, wait_max(*waits))
+    assert (stop(state), wait(state)) == (False, 7.0)
+    row.disposition = Disposition.RETRY_NOW
+    assert (stop(state), wait(state)) == (False, 0.0)
+    row.disposition = Disposition.REJECT
+    assert stop(state)
+
+
+@pytest.mark.parametrize(
+    ("error", "max_s", "waited_s"),
+    [
+        (busy(9.0), 20.0, 9.0),
+        (busy(9.0), 5.0, 5.0),
+        (transient(), 20.0, 0.0),
+        (ValueError(), 20.0, 0.0),
+        (None, 20.0, 0.0),
+    ],
+)
+def test_the_service_is_waited_for_where_it_asked(error: BaseException | None, max_s: float, waited_s: float) -> None:
+    """No longer than the longest pause, and not at all where it did not ask."""
+    assert wait_retry_after(max_s)(after(error)) == waited_s
 
 
 @pytest.mark.parametrize(("asked_s", "waited_s"), [(7.0, 7.0), (9_999.0, 3_600.0)])
@@ -68,10 +115,6 @@ def test_the_longest_wait_counts() -> None:
 def test_a_paced_row_does_not_wait_twice() -> None:
     """The run's pause is its wait."""
     assert retry([busy(30.0)], RetryState(disposition=Disposition.RETRY_NOW))[1] == [0.0]
-
-
-def transient(number: int = 1) -> TransientError:
-    return TransientError(f"failure {number}", code="InternalError", http_status=500)
 
 
 def test_success_at_once_waits_for_nothing() -> None:

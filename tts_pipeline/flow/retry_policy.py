@@ -14,9 +14,37 @@ from tts_pipeline.errors import ServiceError, TransientError
 from tts_pipeline.flow.retry_state import Disposition, RetryState
 
 Result = TypeVar("Result")
+Stop = Callable[[RetryCallState], bool]
+Wait = Callable[[RetryCallState], float]
 
 _MAX_FETCHES = 3
 """The tries to fetch one URL before the whole attempt counts as failed."""
+
+
+def stop_when_rejected(row: RetryState) -> Stop:
+    """Stop when the failure is the row's own."""
+    return lambda _: row.disposition is Disposition.REJECT
+
+
+def wait_unless_paused(row: RetryState, wait: Wait) -> Wait:
+    """Wait, but not where a pause or an outage of the run makes every row wait."""
+    return lambda state: 0.0 if row.disposition is Disposition.RETRY_NOW else wait(state)
+
+
+def wait_max(*waits: Wait) -> Wait:
+    """Wait for the longest of several waits."""
+    return lambda state: max(wait(state) for wait in waits)
+
+
+def wait_retry_after(max_s: float) -> Wait:
+    """Wait as long as the service asked for, but no longer than ``max_s``; 0 where it did not ask."""
+
+    def wait_s(state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        retry_after_s = error.retry_after_s if isinstance(error, ServiceError) else None
+        return min(retry_after_s or 0.0, max_s)
+
+    return wait_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +75,12 @@ class RetryPolicy:
             TransientError: The last attempt's, if the row is rejected. Other errors end the retries immediately.
         """
 
-        def wait_s(state: RetryCallState) -> float:
-            if row.disposition is Disposition.RETRY_NOW:  # the run's pause or outage makes all rows wait
-                return 0.0
-            error = state.outcome.exception() if state.outcome else None
-            retry_after_s = error.retry_after_s if isinstance(error, ServiceError) else None
-            return max(self.jitter_s(row.retries), min(retry_after_s or 0.0, self.limits.max_pause_s))
+        def wait_jitter(_: RetryCallState) -> float:
+            return self.jitter_s(row.retries)
 
-        return await self._retry(failure, attempt, lambda _: row.disposition is Disposition.REJECT, wait_s)
+        stop = stop_when_rejected(row)
+        wait = wait_unless_paused(row, wait_max(wait_jitter, wait_retry_after(self.limits.max_pause_s)))
+        return await self._retry(failure, attempt, stop, wait)
 
     async def retry_fetch(self, attempt: Callable[[], Awaitable[Result]]) -> Result:
         """Try to fetch a URL a few times.
@@ -73,11 +99,11 @@ class RetryPolicy:
         self,
         failure: ServiceError,
         attempt: Callable[[], Awaitable[Result]],
-        stop: Callable[[RetryCallState], bool],
-        wait_s: Callable[[RetryCallState], float],
+        stop: Stop,
+        wait: Wait,
     ) -> Result:
         retrying = AsyncRetrying(
-            retry=retry_if_exception_type(TransientError), stop=stop, wait=wait_s, sleep=self.sleep, reraise=True
+            retry=retry_if_exception_type(TransientError), stop=stop, wait=wait, sleep=self.sleep, reraise=True
         )
         return await retrying(_starting_with(failure, attempt))
 
