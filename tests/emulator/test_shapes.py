@@ -7,14 +7,14 @@ import pytest
 
 from tts_pipeline.emulator.audio import TimedWord
 from tts_pipeline.emulator.rules import SHAPES, Rule
-from tts_pipeline.emulator.shapes import _RENDERERS, NEEDS_URL, Answer, render_answer, with_wav_length
+from tts_pipeline.emulator.shapes import _RENDERERS, NEEDS_URL, AnswerContent, render_answer, with_wav_length
 from tts_pipeline.emulator.tone import tone
 
 AUDIO = tone("Hello", tone_bytes=30_000)
 URL = "http://127.0.0.1:1/emulator/audio/x.wav?Expires=99"
 WORDS = (TimedWord("Hello", 0, 300, 0, 5), TimedWord("you", 350, 620, 7, 10))
-ANSWER = Answer("r-1", "Hello, you", AUDIO, "audio/wav", None, 99, 10, WORDS)
-ANSWER_BY_URL = Answer("r-1", "Hello, you", AUDIO, "audio/wav", URL, 99, 10, None)
+ANSWER = AnswerContent("r-1", "Hello, you", AUDIO, "audio/wav", None, 99, 10, WORDS)
+ANSWER_BY_URL = AnswerContent("r-1", "Hello, you", AUDIO, "audio/wav", URL, 99, 10, None)
 
 
 def test_every_shape_can_be_had() -> None:
@@ -39,7 +39,7 @@ def test_json_with_data_carries_the_audio_and_the_words(shape: str) -> None:
 
 def test_bare_fields_are_bare() -> None:
     """Hardly a field is there: no status, no usage, no id."""
-    body = json.loads(render_answer(Answer("r", "x", AUDIO, "audio/wav", None, 0, 1, None), "bare_fields").body)
+    body = json.loads(render_answer(AnswerContent("r", "x", AUDIO, "audio/wav", None, 0, 1, None), "bare_fields").body)
     assert list(body) == ["output"]
     assert list(body["output"]) == ["audio"]
 

@@ -109,12 +109,12 @@ def test_a_colliding_column_is_refused_with_the_rename_to_use() -> None:
 def test_columns_with_a_role_do_not_pass_through() -> None:
     """Id, text and parameters have their own places; all other columns pass through, in order, with their types."""
     table = _table(speaker=["Cherry", None], n=[1, 2], deep=[{"x": 1}, None])
-    layout = _roles(table, parameters={"voice": "speaker"})
-    assert [(name, field.type) for name, field in layout.passthrough] == [
+    roles = _roles(table, parameters={"voice": "speaker"})
+    assert [(name, field.type) for name, field in roles.passthrough] == [
         ("n", pa.int64()),
         ("deep", pa.struct([("x", pa.int64())])),
     ]
-    assert layout.id_and_parameter_columns() == ["id", "speaker"]
+    assert roles.id_and_parameter_columns() == ["id", "speaker"]
 
 
 def test_a_row_of_the_text_table_name_may_be_the_text_column_itself() -> None:
@@ -159,5 +159,5 @@ def test_bad_values_of_a_column_are_told_with_their_row_counts() -> None:
 def test_naming_columns_stand_once_each() -> None:
     """A column with two roles is read once."""
     table = _table()
-    layout = _roles(table, parameters={"voice": "id", "speed": "id"})
-    assert layout.id_and_parameter_columns() == ["id"]
+    roles = _roles(table, parameters={"voice": "id", "speed": "id"})
+    assert roles.id_and_parameter_columns() == ["id"]

@@ -21,11 +21,13 @@ from tts_pipeline.source.duplicates import (
 from tts_pipeline.source.parquet_source import open_source
 from tts_pipeline.source.row_reader import RowReader
 from tts_pipeline.source.scan import scan_source
-from tts_pipeline.storage.hash_partitions import Hashes
+from tts_pipeline.storage.hash_partitions import SortedHashes
 from tts_pipeline.storage.local_store import LocalStore
 
 
-def _hashes(folder: Path, table: pa.Table, columns: dict[str, str], **fixed: Any) -> tuple[Hashes, list[int], Hashes]:
+def _hashes(
+    folder: Path, table: pa.Table, columns: dict[str, str], **fixed: Any
+) -> tuple[Any, list[int], SortedHashes]:
     """Return the hashes of the rows, of their utterances, and of the duplicates in a scan."""
     source = open_source(write_rows(folder / "a.parquet", table))
     mapper: UtteranceMapper = utterance_mapper_of(source, InputColumns(parameters=columns), **fixed)

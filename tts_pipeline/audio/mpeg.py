@@ -33,7 +33,7 @@ _SEARCH_BYTES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class MpegFrame:
     """One frame's header."""
 
     length_bytes: int
@@ -68,10 +68,10 @@ class FrameScan:
         return is_right and self.end == len(data)
 
 
-FrameReader = Callable[[bytes, int], Frame | None]
+FrameReader = Callable[[bytes, int], MpegFrame | None]
 
 
-def read_mp3_frame(data: bytes, offset: int) -> Frame | None:
+def read_mp3_frame(data: bytes, offset: int) -> MpegFrame | None:
     """Return the Layer III frame whose header is at an offset; None without one, or for a free-format frame."""
     if offset + 4 > len(data) or data[offset] != 0xFF:
         return None
@@ -80,17 +80,17 @@ def read_mp3_frame(data: bytes, offset: int) -> Frame | None:
 
 # A file has a handful of different headers, so the cache halves the time of a scan.
 @lru_cache(maxsize=1024)
-def _mp3_frame(second: int, third: int, mode: int) -> Frame | None:
+def _mp3_frame(second: int, third: int, mode: int) -> MpegFrame | None:
     version, rate, bitrate = second >> 3 & 3, third >> 2 & 3, third >> 4
     if second & 0xE6 != 0xE2 or version == 1 or rate == 3 or not 0 < bitrate < 15:
         return None
     kbps, samples = (_V1_KBPS[bitrate], 1152) if version == 3 else (_V2_KBPS[bitrate], 576)
     sample_rate_hz = _MP3_RATES_HZ[version][rate]
     length = samples * kbps * 125 // sample_rate_hz + (third >> 1 & 1)
-    return Frame(length, samples, sample_rate_hz, 1 if mode == 3 else 2)
+    return MpegFrame(length, samples, sample_rate_hz, 1 if mode == 3 else 2)
 
 
-def read_adts_frame(data: bytes, offset: int) -> Frame | None:
+def read_adts_frame(data: bytes, offset: int) -> MpegFrame | None:
     """Return the ADTS frame whose header is at an offset; None without one."""
     if offset + 7 > len(data) or data[offset] != 0xFF or data[offset + 1] & 0xF6 != 0xF0:
         return None
@@ -100,7 +100,7 @@ def read_adts_frame(data: bytes, offset: int) -> Frame | None:
     if rate >= len(_ADTS_RATES_HZ) or length < 7:
         return None
     channels = (third & 1) << 2 | fourth >> 6
-    return Frame(length, 1024 * ((data[offset + 6] & 3) + 1), _ADTS_RATES_HZ[rate], channels or 2)
+    return MpegFrame(length, 1024 * ((data[offset + 6] & 3) + 1), _ADTS_RATES_HZ[rate], channels or 2)
 
 
 def starts_with_frames(data: bytes, offset: int, read_frame: FrameReader) -> bool:
@@ -228,7 +228,7 @@ class _FrameCount:
     runs: list[tuple[int, int]] = field(default_factory=list)
 
 
-def _count_frames(data: bytes, start: int, first: Frame, read_frame: FrameReader) -> _FrameCount:
+def _count_frames(data: bytes, start: int, first: MpegFrame, read_frame: FrameReader) -> _FrameCount:
     count, run_start, offset, samples, frames = _FrameCount(), start, start, 0, 0
     rate_hz, channels, usual_bytes = first.sample_rate_hz, first.channels, first.length_bytes - 1
     last_frame = first

@@ -124,9 +124,9 @@ def _voices(prepared: PreparedJob) -> dict[str, int]:
     descriptor, fixed = prepared.descriptor, prepared.mapper.fixed.get("voice")
     counts: Counter[str | None] = Counter()
     if "voice" in prepared.mapper.roles.parameter_columns():
-        layout = prepared.mapper.roles
+        roles = prepared.mapper.roles
         reader = RowReader(
-            prepared.source, list(dict.fromkeys([*layout.id_and_parameter_columns(), layout.columns.text]))
+            prepared.source, list(dict.fromkeys([*roles.id_and_parameter_columns(), roles.columns.text]))
         )
         for number in range(descriptor.parts):
             counts.update(utterance.voice for utterance in prepared.read_part(reader, number).utterances)

@@ -92,18 +92,18 @@ class PartCommitter:
     def __init__(
         self,
         store: Store,
-        layout: ColumnRoles,
+        roles: ColumnRoles,
         tag_columns: Mapping[str, str] | None = None,
         fence: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
-        self._layout = layout
+        self._roles = roles
         self._tag_columns = dict(tag_columns or {})
         self._fence = fence
-        self._speech_schema = speech_schema([field for _, field in layout.passthrough])
-        passthrough_columns = [source for source, _ in layout.passthrough]
-        self._input_columns = list(dict.fromkeys([layout.columns.text, *passthrough_columns]))
-        self._rejects_schema = rejects_schema(layout.input_schema)
+        self._speech_schema = speech_schema([field for _, field in roles.passthrough])
+        passthrough_columns = [source for source, _ in roles.passthrough]
+        self._input_columns = list(dict.fromkeys([roles.columns.text, *passthrough_columns]))
+        self._rejects_schema = rejects_schema(roles.input_schema)
 
     def commit_part(self, rows: PartRows, replays: Sequence[Replay]) -> Totals:
         """Publish a part whose rows are all speech or rejected; return its totals. Blocking; safe to repeat.
@@ -193,7 +193,7 @@ class PartCommitter:
             own_columns = to_table(values, pa.schema(arrow_fields(REJECTS)))
             input_rows = reader.read(group)
             input_column = pa.StructArray.from_arrays(
-                [column.combine_chunks() for column in input_rows.columns], fields=list(self._layout.input_schema)
+                [column.combine_chunks() for column in input_rows.columns], fields=list(self._roles.input_schema)
             )
             yield own_columns.append_column(self._rejects_schema.field("input"), input_column).cast(
                 self._rejects_schema
@@ -245,9 +245,9 @@ class PartCommitter:
         self, part: _PartContents, indices: Sequence[int], input_rows: pa.Table, blobs: BlobReader
     ) -> pa.Table:
         keys = [part.rows.keys[index] for index in indices]
-        texts = input_rows.column(self._layout.columns.text).cast(pa.string())
+        texts = input_rows.column(self._roles.columns.text).cast(pa.string())
         own_columns = speech_columns(keys, [part.records[key] for key in keys], texts, blobs)
-        input_columns = [input_rows.column(source) for source, _ in self._layout.passthrough]
+        input_columns = [input_rows.column(source) for source, _ in self._roles.passthrough]
         return pa.table([*own_columns, *input_columns], schema=self._speech_schema)
 
     def _write_marker(self, rows: PartRows, replays: Sequence[Replay], draft: _MarkerDraft) -> None:

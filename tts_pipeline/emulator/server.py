@@ -31,7 +31,7 @@ from tts_pipeline.emulator.request import (
     parse_request,
 )
 from tts_pipeline.emulator.rules import Rule, parse_rules
-from tts_pipeline.emulator.shapes import NEEDS_URL, Answer, render_answer, with_wav_length
+from tts_pipeline.emulator.shapes import NEEDS_URL, AnswerContent, render_answer, with_wav_length
 
 _SAMPLE_BYTES = 2
 """Mono, 16 bits. The model that is billed by token has only WAV audio."""
@@ -42,7 +42,7 @@ Engine = Callable[[SpeechRequest], Awaitable[SynthesisResult]]
 """Speaks a request, or raises ``SynthesisError``."""
 
 
-class RateLimiter:
+class RequestGate:
     """Admits one request per interval, never a minute's worth together (the generic cell rate algorithm).
 
     A request may come up to ``tolerance_s`` early; the next request's wait is then longer by the same time.
@@ -73,7 +73,7 @@ class SpeechServer:
         self._engine = engine
         self._bill = Bill(options.bill)
         self._faults = Faults()
-        self._rate_limiter = RateLimiter(options.requests_per_minute, options.rate_tolerance_ms / 1_000)
+        self._request_gate = RequestGate(options.requests_per_minute, options.rate_tolerance_ms / 1_000)
         self._store = AudioStore()
 
     def application(self) -> web.Application:
@@ -142,7 +142,7 @@ class SpeechServer:
             raise RefusalError(404, "ResourceNotFound", "There is no such version of this service.")
         if max_in_flight is not None and self._bill.in_flight > max_in_flight:
             raise RefusalError(429, "Throttling", "Too many requests in flight, please try again later.")
-        if not self._rate_limiter.try_acquire():
+        if not self._request_gate.try_acquire():
             raise throttle_error()
 
     def _render(
@@ -162,7 +162,7 @@ class SpeechServer:
             speech_request.sample_rate_hz,
             rule.container,
         )
-        answer = Answer(
+        answer = AnswerContent(
             request_id=entry.request_id,
             text=speech_request.text,
             audio=payload.audio,

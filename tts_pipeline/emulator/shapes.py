@@ -25,7 +25,7 @@ _BOUNDARY = "0f8e1c"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class AnswerContent:
     """The content of an answer.
 
     A URL of None puts the audio inside the answer; ``expires_at`` is in seconds since 1970 UTC. Words are None if they
@@ -58,7 +58,7 @@ NEEDS_URL = frozenset({"ali_url", "json_string_url", "audio_url_object", "redire
 """Shapes with the URL of the audio."""
 
 
-def render_answer(answer: Answer, shape: str = "ali_data", rule: Rule = NO_FAULT) -> Delivery:
+def render_answer(answer: AnswerContent, shape: str = "ali_data", rule: Rule = NO_FAULT) -> Delivery:
     """Return a right answer in one of the ``SHAPES``, with the rule's faults."""
     delivery = _RENDERERS[shape](replace(answer, timestamps=rule.timestamps))
     if rule.ends == "connection":
@@ -77,11 +77,11 @@ def with_wav_length(audio: bytes, length: int | None) -> bytes:
     return audio[:4] + whole + audio[8:40] + claimed + audio[44:]
 
 
-def _timing_fields(answer: Answer) -> tuple[dict[str, Any], dict[str, Any]]:
+def _timing_fields(answer: AnswerContent) -> tuple[dict[str, Any], dict[str, Any]]:
     return ({}, {}) if answer.words is None else timing_fields(answer.words, answer.text, answer.timestamps)
 
 
-def _ali(answer: Answer) -> Delivery:
+def _ali(answer: AnswerContent) -> Delivery:
     data = b"" if answer.url else pybase64.b64encode(answer.audio)
     # Built from bytes, because encoding a megabyte of base64 as a JSON string would search it for quotes.
     head = b'{"status_code":200,"request_id":"%b","code":"","message":"",' % answer.request_id.encode()
@@ -95,33 +95,33 @@ def _ali(answer: Answer) -> Delivery:
     return Delivery(200, b"".join(parts))
 
 
-def _bare(answer: Answer) -> Delivery:
+def _bare(answer: AnswerContent) -> Delivery:
     sentence_fields, top_fields = _timing_fields(answer)
     sentence = {"sentence": sentence_fields} if sentence_fields else {}
     return json_delivery({"output": {"audio": {"data": _base64(answer.audio)}} | sentence} | top_fields)
 
 
-def _audio_url_object(answer: Answer) -> Delivery:
+def _audio_url_object(answer: AnswerContent) -> Delivery:
     sentence_fields, top_fields = _timing_fields(answer)
     fields = {"audio": {"url": answer.url}, "usage": answer.reported_characters}
     return json_delivery(fields | top_fields | sentence_fields)
 
 
-def _no_audio(answer: Answer) -> Delivery:
+def _no_audio(answer: AnswerContent) -> Delivery:
     output = {"text": None, "finish_reason": "stop", "audio": None}
     return json_delivery({"request_id": answer.request_id, "output": output, "usage": answer.reported_characters})
 
 
-def _bad_base64(answer: Answer) -> Delivery:
+def _bad_base64(answer: AnswerContent) -> Delivery:
     good = _bare(answer)
     return replace(good, body=good.body.replace(b'"data":"', b'"data":"@*!', 1))
 
 
-def _ali_sse(answer: Answer) -> Delivery:
+def _ali_sse(answer: AnswerContent) -> Delivery:
     return _stream(ali_stream(answer.request_id, answer.audio, answer.url or "", answer.reported_usage, answer.words))
 
 
-def _sse_cut(answer: Answer) -> Delivery:
+def _sse_cut(answer: AnswerContent) -> Delivery:
     whole = _ali_sse(answer)
     return replace(whole, body=cut_stream(whole.body))
 
@@ -130,42 +130,42 @@ def _stream(body: bytes) -> Delivery:
     return Delivery(200, body, "text/event-stream", framing="chunks")
 
 
-def _hex_in_json(answer: Answer) -> Delivery:
+def _hex_in_json(answer: AnswerContent) -> Delivery:
     """MiniMax T2A: hex, and the usage beside the audio."""
     return json_delivery(_hex_event(answer.audio, 2) | _extra(answer))
 
 
-def _hex_stream(answer: Answer) -> Delivery:
+def _hex_stream(answer: AnswerContent) -> Delivery:
     """MiniMax T2A, streamed: hex of each chunk, then of all audio again, then the sentinel."""
     events = [_hex_event(chunk, 1) for chunk in _chunks(answer)]
     events.append(_hex_event(answer.audio, 2) | _extra(answer))
     return _stream(b"".join(b"data: " + orjson.dumps(event) + b"\n\n" for event in events) + b"data: [DONE]\n\n")
 
 
-def _unknown_url(answer: Answer) -> Delivery:
+def _unknown_url(answer: AnswerContent) -> Delivery:
     """A link under a name that none of our tables has, beside other links."""
     links = {"file_link": answer.url or "", "callback_url": "https://b.example/"}
     return json_delivery({"docs": "https://a.example/docs", "answer": links})
 
 
-def _list_of_chunks(answer: Answer) -> Delivery:
+def _list_of_chunks(answer: AnswerContent) -> Delivery:
     """Chunks in the objects of a list, each encoded in base64 separately."""
     return json_delivery({"segments": [{"part": _base64(chunk), "n": n} for n, chunk in enumerate(_chunks(answer))]})
 
 
-def _lines_of_json(answer: Answer) -> Delivery:
+def _lines_of_json(answer: AnswerContent) -> Delivery:
     """One object in each line, with one chunk."""
     lines = [orjson.dumps({"result": {"audioContent": _base64(chunk)}}) + b"\n" for chunk in _chunks(answer)]
     return Delivery(200, b"".join(lines), "application/x-ndjson")
 
 
-def _inline_data(answer: Answer) -> Delivery:
+def _inline_data(answer: AnswerContent) -> Delivery:
     """Gemini: parts with their media types."""
     parts = [{"inlineData": {"mimeType": answer.content_type, "data": _base64(chunk)}} for chunk in _chunks(answer)]
     return json_delivery({"candidates": [{"content": {"parts": parts}, "finishReason": "STOP"}]})
 
 
-def _parts_of_a_form(answer: Answer) -> Delivery:
+def _parts_of_a_form(answer: AnswerContent) -> Delivery:
     """A multipart body: the facts as JSON, then the bytes."""
     head = f'--{_BOUNDARY}\r\nContent-Type: application/json\r\n\r\n{{"ok":true}}\r\n--{_BOUNDARY}\r\n'
     file = f'Content-Disposition: form-data; name="audio"\r\nContent-Type: {answer.content_type}\r\n\r\n'
@@ -173,14 +173,14 @@ def _parts_of_a_form(answer: Answer) -> Delivery:
     return Delivery(200, body, f"multipart/mixed; boundary={_BOUNDARY}")
 
 
-def _billed_failure(answer: Answer) -> Delivery:
+def _billed_failure(answer: AnswerContent) -> Delivery:
     """Gemini: no content, a meaningless reason, and tokens that are billed."""
     characters = _characters_of(answer)
     tokens = {"promptTokenCount": characters, "candidatesTokenCount": 50, "totalTokenCount": characters + 50}
     return json_delivery({"candidates": [{"content": {}, "finishReason": "OTHER"}], "usageMetadata": tokens})
 
 
-def _unreadable(answer: Answer) -> Delivery:
+def _unreadable(answer: AnswerContent) -> Delivery:
     """Text in place of the audio, in an otherwise right answer."""
     return json_delivery({"ok": True, "answer": _base64(b"no audio at all, whatever it is" * 9)} | _extra(answer))
 
@@ -193,15 +193,15 @@ def _hex_event(audio: bytes, status: int) -> dict[str, Any]:
     }
 
 
-def _extra(answer: Answer) -> dict[str, Any]:
+def _extra(answer: AnswerContent) -> dict[str, Any]:
     return {"extra_info": {"usage_characters": _characters_of(answer), "word_count": 1, "audio_channel": 1}}
 
 
-def _characters_of(answer: Answer) -> int:
+def _characters_of(answer: AnswerContent) -> int:
     return int(answer.reported_usage.get("characters", answer.characters))
 
 
-def _chunks(answer: Answer) -> Sequence[bytes]:
+def _chunks(answer: AnswerContent) -> Sequence[bytes]:
     return [answer.audio[start : start + _CHUNK_BYTES] for start in range(0, len(answer.audio), _CHUNK_BYTES)]
 
 
@@ -209,7 +209,7 @@ def _base64(data: bytes) -> str:
     return pybase64.b64encode(data).decode()
 
 
-_RENDERERS: Mapping[str, Callable[[Answer], Delivery]] = {
+_RENDERERS: Mapping[str, Callable[[AnswerContent], Delivery]] = {
     "ali_data": _ali,
     "ali_url": _ali,
     "bare_fields": _bare,

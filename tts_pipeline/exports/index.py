@@ -55,7 +55,6 @@ says; ``frames`` are samples in each channel, null where the format cannot be de
 the audio in the dataset."""
 
 IndexEntry = dict[str, Any]
-Hashes = npt.NDArray[np.uint64]
 
 _INTENT_SUFFIX = ".begun"
 _CHECKPOINT_NAME = re.compile(r"[0-9]{6,12}-[0-9a-z-]+(\.begun|\.parquet)")
@@ -128,7 +127,7 @@ class ExportIndex:
         checkpoints = [f"{CHECKPOINT_FOLDER}/{name}" for name in self._checkpoints if not name.endswith(_INTENT_SUFFIX)]
         return [INDEX_FILE, *checkpoints] if self._store.exists(INDEX_FILE) else checkpoints
 
-    def _hash_keys(self, name: str) -> Iterator[Hashes]:
+    def _hash_keys(self, name: str) -> Iterator[npt.NDArray[np.uint64]]:
         for group in range(self._open(name).num_row_groups):
             self._groups.append((name, group))
             table = self._read_group(len(self._groups) - 1, ["utterance_id", "take"])
@@ -187,7 +186,7 @@ class IndexWriter:
         self._checkpoint_prefix = f"{CHECKPOINT_FOLDER}/{run:06}-"
         self._parquet = parquet
         self._entries: list[IndexEntry] = []
-        self._name_hashes: list[Hashes] = []
+        self._name_hashes: list[npt.NDArray[np.uint64]] = []
         self._intents: list[str] = []
 
     @property

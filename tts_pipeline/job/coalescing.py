@@ -13,7 +13,7 @@ from tts_pipeline.job.workers import Synthesizer, WorkItem
 from tts_pipeline.models import Answer, CachedAudio, Speech, Utterance, UtteranceKey
 from tts_pipeline.source.duplicates import RequestHasher
 from tts_pipeline.storage.hash_index import HashIndex
-from tts_pipeline.storage.hash_partitions import Hashes
+from tts_pipeline.storage.hash_partitions import SortedHashes
 
 
 class RequestCoalescer:
@@ -25,7 +25,7 @@ class RequestCoalescer:
     ``hashes`` are those of the requests that occur more than once in the job; the client's cache holds their audio.
     """
 
-    def __init__(self, client: Synthesizer, hashes: Hashes, request_hash: RequestHasher, cache: JobCache) -> None:
+    def __init__(self, client: Synthesizer, hashes: SortedHashes, request_hash: RequestHasher, cache: JobCache) -> None:
         self._client = client
         self._hashes = HashIndex(hashes)
         self._request_hash = request_hash

@@ -34,7 +34,7 @@ from tts_pipeline.source.duplicates import load_duplicate_hashes, save_duplicate
 from tts_pipeline.source.listing import describe_left_out
 from tts_pipeline.source.parquet_source import Source, open_source
 from tts_pipeline.source.scan import scan_source
-from tts_pipeline.storage.hash_partitions import Hashes
+from tts_pipeline.storage.hash_partitions import SortedHashes
 from tts_pipeline.storage.location import local_path
 from tts_pipeline.storage.open_store import open_store
 from tts_pipeline.storage.scratch import WORK_DIR_HINT, is_writable, scratch_root
@@ -195,7 +195,7 @@ def create_or_extend_dataset(prepared: PreparedJob) -> PreparedJob:
     return replace(prepared, descriptor=descriptor)
 
 
-def find_repeated_hashes(prepared: PreparedJob) -> Hashes:
+def find_repeated_hashes(prepared: PreparedJob) -> SortedHashes:
     """Return the hashes of requests that occur more than once; scan the source unless they are known. Blocking.
 
     Raises:
@@ -211,7 +211,7 @@ def find_repeated_hashes(prepared: PreparedJob) -> Hashes:
     return hashes
 
 
-def _scan(prepared: PreparedJob) -> Hashes:
+def _scan(prepared: PreparedJob) -> SortedHashes:
     scratch = scratch_root(prepared.job.options.work_dir)
     return scan_source(prepared.source, prepared.row_indices, prepared.mapper, scratch=scratch)
 

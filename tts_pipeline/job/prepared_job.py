@@ -20,7 +20,7 @@ from tts_pipeline.source.columns import UtteranceMapper
 from tts_pipeline.source.parquet_source import Source
 from tts_pipeline.source.row_reader import RowReader
 from tts_pipeline.source.spooled_rows import SpooledRows
-from tts_pipeline.storage.hash_partitions import Hashes
+from tts_pipeline.storage.hash_partitions import SortedHashes
 from tts_pipeline.storage.lease import Leases
 from tts_pipeline.storage.local_store import LocalStore
 from tts_pipeline.storage.store import Store
@@ -44,7 +44,7 @@ class PreparedJob:
     work_dir: Path
     leases: Leases
     cache_locations: tuple[CacheLocation | OldGeneration, ...] = ()
-    repeated_hashes: Hashes | None = None
+    repeated_hashes: SortedHashes | None = None
     rebuild: Rebuild | None = None
 
     @property

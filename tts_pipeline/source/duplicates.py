@@ -7,11 +7,12 @@ from itertools import compress, repeat
 from zlib import adler32, crc32
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from tts_pipeline.models import Utterance, UtteranceKey
 from tts_pipeline.source.columns import TAKE, UtteranceMapper
-from tts_pipeline.storage.hash_partitions import Hashes
+from tts_pipeline.storage.hash_partitions import SortedHashes
 from tts_pipeline.storage.store import Store
 from tts_pipeline.wire.request import STREAM_PARAMETER
 
@@ -41,7 +42,7 @@ class RequestHasher:
         seed = self._seed((utterance.take, *(utterance.parameters.get(name) for name in self._names)))
         return int(_hashes([utterance.text.encode("utf-8", "surrogatepass")], [seed])[0])
 
-    def hash_rows(self, rows: pa.Table, keys: Sequence[UtteranceKey]) -> Hashes:
+    def hash_rows(self, rows: pa.Table, keys: Sequence[UtteranceKey]) -> npt.NDArray[np.int64]:
         """Return the hashes of the rows that have a text; other rows are never sent.
 
         ``rows`` needs only the columns of the text and the parameters.
@@ -70,13 +71,13 @@ class RequestHasher:
         return seed
 
 
-def _hashes(texts: Sequence[bytes], seeds: Sequence[int]) -> Hashes:
+def _hashes(texts: Sequence[bytes], seeds: Sequence[int]) -> npt.NDArray[np.int64]:
     high = np.fromiter(map(adler32, texts, seeds), np.uint64, len(texts))
     low = np.fromiter(map(crc32, texts, seeds), np.uint64, len(texts))
     return (high << np.uint64(32) | low).view(np.int64)
 
 
-def save_duplicate_hashes(store: Store, fingerprint: str, hashes: Hashes) -> None:
+def save_duplicate_hashes(store: Store, fingerprint: str, hashes: SortedHashes) -> None:
     """Store the hashes of a job's duplicate requests, in place of earlier ones. Blocking.
 
     They are stored at the destination, so that no shard, and no run on another machine, need scan the whole source.
@@ -84,7 +85,7 @@ def save_duplicate_hashes(store: Store, fingerprint: str, hashes: Hashes) -> Non
     store.write(DUPLICATES_FILE, bytes.fromhex(fingerprint) + hashes.astype("<i8").tobytes())
 
 
-def load_duplicate_hashes(store: Store, fingerprint: str) -> Hashes | None:
+def load_duplicate_hashes(store: Store, fingerprint: str) -> SortedHashes | None:
     """Return the stored hashes of a job; None when the file is missing, damaged, or another job's. Blocking."""
     data, prefix = store.read(DUPLICATES_FILE), bytes.fromhex(fingerprint)
     if data is None or not data.startswith(prefix) or len(data) % _HASH_BYTES:

@@ -17,7 +17,7 @@ from tts_pipeline.source.columns import TAKE, ColumnRoles, UtteranceMapper, para
 from tts_pipeline.source.duplicates import RequestHasher
 from tts_pipeline.source.parquet_source import Source
 from tts_pipeline.source.row_reader import RowReader
-from tts_pipeline.storage.hash_partitions import Hashes, HashPartitions, duplicate_hashes
+from tts_pipeline.storage.hash_partitions import HashPartitions, SortedHashes, duplicate_hashes
 
 MAX_EXAMPLES = 5
 _TAKES = 2**31
@@ -25,7 +25,7 @@ MAX_DISTINCT = 100_000
 """Distinct values of one parameter in memory, at most: above this number they are checked and released."""
 
 
-def scan_source(source: Source, row_indices: Sequence[int], mapper: UtteranceMapper, *, scratch: Path) -> Hashes:
+def scan_source(source: Source, row_indices: Sequence[int], mapper: UtteranceMapper, *, scratch: Path) -> SortedHashes:
     """Check ids, takes and parameters of all rows, and find duplicate requests, in constant memory.
 
     Return the hashes (``RequestHasher``) of the utterances whose request equals that of another utterance.

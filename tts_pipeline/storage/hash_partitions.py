@@ -17,7 +17,7 @@ PARTITIONS = 64
 MEMORY_RECORDS = 1_000_000
 
 Records = npt.NDArray[Any]
-Hashes = npt.NDArray[np.int64]
+SortedHashes = npt.NDArray[np.int64]
 """Hashes in ascending order, each once: 8 bytes of memory each."""
 
 
@@ -76,13 +76,13 @@ class HashPartitions(ExitStack):
         self._records = 0
 
 
-def duplicate_hashes(hashes: HashPartitions) -> Hashes:
+def duplicate_hashes(hashes: HashPartitions) -> SortedHashes:
     """Return the hashes that were added more than once."""
     return np.sort(np.concatenate([_duplicates(partition) for partition in hashes.partitions()]))
 
 
-def _duplicates(hashes: Records) -> Hashes:
+def _duplicates(hashes: Records) -> SortedHashes:
     hashes.sort()
     repeats = hashes[1:][hashes[1:] == hashes[:-1]]
-    unique: Hashes = repeats[np.diff(repeats, prepend=repeats[:1] - 1) != 0]  # np.unique imports numpy.ma: 0.05 s
+    unique: SortedHashes = repeats[np.diff(repeats, prepend=repeats[:1] - 1) != 0]  # np.unique imports numpy.ma: 0.05 s
     return unique
