@@ -52,7 +52,7 @@ from tts_pipeline.storage.local_store import LocalStore
 from tts_pipeline.storage.parquet import read_columns
 from tts_pipeline.storage.store import Store
 from tts_pipeline.text import billed_characters
-from tts_pipeline.wal.journal import JournalWriter
+from tts_pipeline.wal.journal import SUFFIX, JournalWriter
 from tts_pipeline.wal.replay import Replay
 
 
@@ -138,13 +138,20 @@ class Bench:
         """Writes the parts."""
         return PartCommitter(self.store, self.mapper.roles, self.tag_columns)
 
+    def journal_path(self, part: ActivePart) -> Path:
+        """Return where a part's journal is, or would be."""
+        return self.journals / f"{part.rows.name}-{part.journal_id}{SUFFIX}"
+
     def rows(self, number: int = 0) -> PartRows:
         """Read a part's rows."""
         first = number * self.part_rows
         places = range(first, min(first + self.part_rows, self.source.rows))
         table = RowReader(self.source).read(places)
         keys = self.mapper.roles.keys(table, [self.source.locate(place) for place in places])
-        return PartRows(number, SpooledRows.from_table(table), keys, self.mapper.utterances(table, keys))
+        spooled = SpooledRows(table.schema)
+        for batch in table.to_batches():
+            spooled.add(batch)
+        return PartRows(number, spooled, keys, self.mapper.utterances(table, keys))
 
     def replays(self, number: int = 0) -> list[Replay]:
         """Read a part's journals back."""

@@ -167,7 +167,7 @@ class Run:
             resources = self._resources[number] = AsyncExitStack()
             part = self.job.bench.part(number, self.progress, pool=self._pool)
             self.parts[number] = opened = await resources.enter_async_context(part)
-            if opened.journal_path is None:
+            if not opened.remaining:
                 await self._commit(number)
                 continue
             self.job.sent[opened.journal_id] = Sent(number, self.job.currency)
@@ -339,8 +339,8 @@ class Run:
                 sent.claim = claimed
 
     def _mark_durable(self, part: ActivePart) -> None:
-        assert part.journal_path is not None
-        self._durable[part.journal_id] = part.journal_path, part.journal_path.stat().st_size
+        path = self.job.bench.journal_path(part)
+        self._durable[part.journal_id] = path, path.stat().st_size
         self._not_durable[part.journal_id] = []
 
     async def _commit(self, number: int) -> None:

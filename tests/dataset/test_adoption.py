@@ -45,8 +45,7 @@ def _lose(bench: Bench, *, spoken: int = 2, in_flight: int = 1, more: int = 0, o
             for utterance in part.todo[spoken : spoken + in_flight]:
                 await part.intend(bench.attempt(utterance), None)
             part.sync()
-            path = part.journal_path
-            assert path is not None
+            path = bench.journal_path(part)
             ShippedLog(bench.store, Journal(path, -1, path.stat().st_size)).send()
             for utterance in part.todo[spoken + in_flight :][:more]:
                 await bench.say(part, utterance)
@@ -150,8 +149,8 @@ def test_the_truth_replaces_a_copy_that_seemed_whole(bench: Bench) -> None:
                 await bench.say(part, utterance)
             await part.intend(bench.attempt(part.todo[3]), None)
             part.sync()
-            assert part.journal_path is not None
-            ShippedLog(bench.store, Journal(part.journal_path, -1, part.journal_path.stat().st_size)).send()
+            path = bench.journal_path(part)
+            ShippedLog(bench.store, Journal(path, -1, path.stat().st_size)).send()
             _adopt(elsewhere)
             await part.intend(bench.attempt(part.todo[3], number=2), None)
 

@@ -145,11 +145,6 @@ class ActivePart:
         self.todo = [u for u, key in zip(rows.utterances, rows.keys, strict=True) if key not in finished_keys]
         self.remaining = len(self.todo)
 
-    @property
-    def journal_path(self) -> Path | None:
-        """The journal of this invocation; None when the part had no rows to do."""
-        return None if self._journal is None else self._journal.path
-
     def begin(
         self, folder: Path, writer: JournalWriter, store: Store, characters: int, pool: BudgetPool | None = None
     ) -> Journal:

@@ -34,14 +34,6 @@ class SpooledRows:
         self._file: IO[bytes] | None = None
         self._writer: pa.RecordBatchStreamWriter | None = None
 
-    @classmethod
-    def from_table(cls, table: pa.Table) -> SpooledRows:
-        """Keep a table's rows in memory."""
-        rows = cls(table.schema)
-        for batch in table.to_batches():
-            rows.add(batch)
-        return rows
-
     def add(self, batch: pa.RecordBatch) -> None:
         """Append rows. Blocking."""
         sizes = _row_bytes(batch)

@@ -33,11 +33,6 @@ class DiskReserve:
         self._size_bytes = size_bytes
         self._file: IO[bytes] | None = None
 
-    @property
-    def is_allocated(self) -> bool:
-        """Whether the reserve holds space."""
-        return self._file is not None
-
     def allocate(self) -> None:
         """Take the space, or as much as is free, down to a sixteenth.
 
