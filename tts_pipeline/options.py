@@ -48,7 +48,7 @@ class Option:
 
     ``holder`` is the value with its field: ``job``, ``options``, or a part of these; it is empty for options of the
     command line alone. ``help`` is without the default. ``parse`` reads text for ``OptionKind.VALUE``. ``alias`` is the
-    name of the field, or argument, in Python; None is the same name.
+    name of the field, or argument, in Python; None is the same name. A job file names a path (``is_path``) from its own folder.
     """
 
     name: str
@@ -58,6 +58,7 @@ class Option:
     parse: Callable[[str], Any] = str
     kind: OptionKind = OptionKind.VALUE
     alias: str | None = None
+    is_path: bool = False
 
     @property
     def flag(self) -> str:
@@ -163,7 +164,7 @@ GROUPS: Mapping[str, Sequence[Option]] = {
         Option(
             "model", "job", "the model, as the service calls it (see 'tts-pipeline models')", "MODEL", _non_empty_text
         ),
-        Option("catalog", "job", "services, models and prices of your own", "FILE.toml", _non_empty_text),
+        Option("catalog", "job", "services, models and prices of your own", "FILE.toml", _non_empty_text, is_path=True),
         Option("voice", "parameters", "the voice of all rows; the same as --set voice=V", "V"),
         Option(
             "set",
@@ -267,7 +268,14 @@ GROUPS: Mapping[str, Sequence[Option]] = {
         ),
     ),
     "bill": (
-        Option("prices", "job", "what models cost you, in place of their list prices", "FILE.toml", _non_empty_text),
+        Option(
+            "prices",
+            "job",
+            "what models cost you, in place of their list prices",
+            "FILE.toml",
+            _non_empty_text,
+            is_path=True,
+        ),
         Option("tag", "options", "a label for the bill", "KEY=VALUE", kind=_PAIRS, alias="tags"),
         Option(
             "tag_column",
@@ -285,6 +293,7 @@ GROUPS: Mapping[str, Sequence[Option]] = {
             "take what was bought before from this dataset or reuse store, and keep what is bought in the store",
             "DATASET|DIR|URL",
             kind=_NAMES,
+            is_path=True,
         ),
         Option(
             "work_dir",
@@ -292,6 +301,7 @@ GROUPS: Mapping[str, Sequence[Option]] = {
             "a local folder for journals (default: inside a local destination)",
             "DIR",
             _non_empty_text,
+            is_path=True,
         ),
         Option(
             "part_rows",

@@ -80,7 +80,7 @@ def check_column(
 
 
 def parameter_from_text(card: Card, name: str, text: str) -> ParameterValue:
-    """Read a parameter's value from a shell, as in ``--set speed=1.2``.
+    """Read a parameter's value from a shell, as in ``speed=1.2``.
 
     The card's type decides. For a parameter that the card does not know, ``5`` is a number, ``true`` a boolean and
     ``"5"``, in quotes, text. :func:`check_parameters` then checks whether the value is allowed.

@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from tts_pipeline.cli.status import OK
+from tts_pipeline.cli.summary import implausible_note
 from tts_pipeline.cli.terminal import align_columns, json_line, print_result, print_status
 from tts_pipeline.dataset.names import part_name
 from tts_pipeline.errors import ConfigurationError, printable
@@ -97,8 +98,7 @@ def _implausible_lines(report: pl.DataFrame) -> Iterator[str]:
     figures = pl.col("implausible").sum(), pl.col("cost_in_question").sum()
     for currency, count, cost in report.group_by("currency", maintain_order=True).agg(*figures).iter_rows():
         if count:
-            amount = "" if currency is None else f": {cost:,f} {currency} of cost_upper_bound are in question"
-            yield f"{count:,} requests with a reported usage that cannot be true{amount} (implausible in usage/)"
+            yield implausible_note(count, "" if currency is None else f"{cost:,f} {currency} of cost_upper_bound")
 
 
 def _table(report: pl.DataFrame) -> str:

@@ -17,7 +17,6 @@ from tts_pipeline.storage.location import file_path, is_url, utf8_name
 SettingsLayer = dict[str, Any]
 """Settings by name as one place gives them, read; only those that it gives."""
 
-_PATHS = ("catalog", "prices", "work_dir")
 _COLUMNS = ("column", "rename", "tag_column")
 
 
@@ -78,7 +77,7 @@ def _read_flags(values: Mapping[str, Any]) -> SettingsLayer:
 
 def _from_flag(option: Option, value: Any) -> Any:
     texts = value if isinstance(value, list) else [value]
-    if option.name not in (*_PATHS, "reuse") and any(utf8_name(str(text)) != str(text) for text in texts):
+    if not option.is_path and any(utf8_name(str(text)) != str(text) for text in texts):
         raise ConfigurationError(f"{option.flag} is not UTF-8", hint="only names of files may be anything else")
     if option.kind is OptionKind.VALUE:
         return _parse(option, value, option.flag)
@@ -110,11 +109,10 @@ def _read_file(path: Path) -> SettingsLayer:
         if option is None:
             raise ConfigurationError(f"{path}: {name!r} is not a known key", hint=_known_keys(name))
         layer[name] = _from_file(option, value, f"{path}: {name!r}")
-    for name in _PATHS:
-        if name in layer:
-            layer[name] = _resolve(path.parent, layer[name])
-    if "reuse" in layer:
-        layer["reuse"] = tuple(_resolve(path.parent, location) for location in layer["reuse"])
+    for name in [name for name in layer if BY_NAME[name].is_path]:
+        value = layer[name]
+        is_one = isinstance(value, str)
+        layer[name] = _resolve(path.parent, value) if is_one else tuple(_resolve(path.parent, one) for one in value)
     if "voice" in layer:
         _set_once(layer.setdefault("set", {}), "voice", layer.pop("voice"), f"{path}: 'voice'")
     _refuse_exclusive(layer, lambda name: f"{path}: {name!r}")

@@ -12,7 +12,7 @@ from tts_pipeline.card import Card, Endpoint
 from tts_pipeline.catalog.entries import LOCAL
 from tts_pipeline.catalog.prices import caveat
 from tts_pipeline.cli.flags import with_flags
-from tts_pipeline.cli.terminal import align_columns
+from tts_pipeline.cli.terminal import align_columns, truncate
 from tts_pipeline.dataset.reader import DatasetReader
 from tts_pipeline.dataset.totals import TOTALS_FIELDS, Totals
 from tts_pipeline.job import Report
@@ -43,7 +43,7 @@ def read_reject_causes(store: Store) -> RejectCauses:
         codes = [str(code) for code in table.column("error_code").to_pylist()]
         causes.counts.update(codes)
         for code, message in zip(codes, table.column("message").to_pylist(), strict=True):
-            causes.examples.setdefault(code, _truncate(str(message)))
+            causes.examples.setdefault(code, truncate(str(message), _MESSAGE_CHARACTERS))
     return causes
 
 
@@ -119,10 +119,15 @@ def _price_lines(totals: Totals, service: Endpoint, card: Card) -> Iterator[tupl
 
 def _implausible_lines(totals: Totals) -> Iterator[tuple[str, str]]:
     if totals.implausible_attempts:
-        requests = _count(totals.implausible_attempts, "request")
-        in_question = totals.cost_in_question
-        amount = "" if in_question is None else f": {in_question:,.4f} {totals.currency} are in question"
-        yield "", f"{requests} with a reported usage that cannot be true{amount} (implausible in usage/)"
+        cost = totals.cost_in_question
+        amount = "" if cost is None else f"{cost:,.4f} {totals.currency}"
+        yield "", implausible_note(totals.implausible_attempts, amount)
+
+
+def implausible_note(requests: int, amount: str) -> str:
+    """Say that usage was reported which cannot be true, and how much money that is about; "" is none."""
+    about = f": {amount} are in question" if amount else ""
+    return f"{_count(requests, 'request')} with a reported usage that cannot be true{about} (implausible in usage/)"
 
 
 def _remaining(totals: Totals) -> str:
@@ -162,7 +167,3 @@ def format_duration(audio_ms: int) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def _truncate(text: str) -> str:
-    return text if len(text) <= _MESSAGE_CHARACTERS else f"{text[:_MESSAGE_CHARACTERS]}..."

@@ -62,14 +62,15 @@ def redirect_to_null(stream: TextIO) -> None:
 
 def align_columns(rows: Sequence[Sequence[str]], indent: str = "") -> str:
     """Lay rows out under one another; the last column is as long as it is, so that a line is a line in a pipe too."""
-    cells = [[*map(_truncate, row[:-1]), row[-1]] for row in (list(map(printable, row)) for row in rows)]
+    cells = [[*map(truncate, row[:-1]), row[-1]] for row in (list(map(printable, row)) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)) for row in cells)
     return "\n".join(f"{indent}{line}".rstrip() for line in lines)
 
 
-def _truncate(cell: str) -> str:
-    return cell if len(cell) <= _CELL_CHARACTERS else f"{cell[: _CELL_CHARACTERS - 1]}…"
+def truncate(text: str, max_characters: int = _CELL_CHARACTERS) -> str:
+    """Return the beginning of a text, with an ellipsis where it was longer."""
+    return text if len(text) <= max_characters else f"{text[: max_characters - 1]}…"
 
 
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")

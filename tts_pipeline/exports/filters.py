@@ -1,4 +1,4 @@
-"""``--where``: an SQL condition over the speech table, decided without reading audio."""
+"""``where``: an SQL condition over the speech table, decided without reading audio."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Report:
         return "storage" if isinstance(self.stopped, StorageError) else "service"
 
     def to_json(self) -> dict[str, Any]:
-        """Return the summary that ``--json`` prints."""
+        """Return the counts by name, for JSON."""
         return {
             **_counts(self.dataset),
             "elapsed_s": round(self.elapsed_s, 3),
