@@ -12,8 +12,7 @@ from tempfile import TemporaryDirectory
 from playwright.sync_api import Browser, ViewportSize, sync_playwright
 
 from tests.airflow.standalone import Standalone, started_as_told
-from tts_pipeline.emulator.local_service import LocalService
-from tts_pipeline.emulator.options import EmulatorOptions
+from tts_pipeline.emulator import EmulatorOptions, LocalService
 
 IMAGES = Path(__file__).parent / "images"
 DESK: ViewportSize = {"width": 1280, "height": 800}

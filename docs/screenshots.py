@@ -19,8 +19,7 @@ from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 from tts_pipeline.catalog import Service
 from tts_pipeline.config import InputColumns, Limits
-from tts_pipeline.emulator.local_service import LocalService
-from tts_pipeline.emulator.options import EmulatorOptions
+from tts_pipeline.emulator import EmulatorOptions, LocalService
 from tts_pipeline.job import Job, RunOptions, run_job
 
 IMAGES = Path(__file__).parent / "images"

@@ -13,8 +13,7 @@ import polars as pl
 from rich.console import Console
 from rich.text import Text
 
-from tts_pipeline.emulator.local_service import LocalService
-from tts_pipeline.emulator.options import EmulatorOptions
+from tts_pipeline.emulator import EmulatorOptions, LocalService
 
 PICTURE = Path(__file__).parent / "images" / "terminal.svg"
 LINES = 2_000

@@ -40,6 +40,13 @@ def arguments(folder: Path) -> dict[str, Any]:
     }
 
 
+def write_catalog(folder: Path) -> Path:
+    """Write a catalog with one service, and return its file."""
+    file = folder / "mine.toml"
+    file.write_text('[services.studio]\nbase_url = "http://127.0.0.1:1"\nauth = "none"\n')
+    return file
+
+
 def outcome_of(dataset: Path) -> tuple[list[str], int, int]:
     """Return ids, characters billed and sample rate of a dataset."""
     speech = read_table(dataset, "speech").sort_by("utterance_id")
@@ -48,14 +55,14 @@ def outcome_of(dataset: Path) -> tuple[list[str], int, int]:
 
 
 def _run(folder: Path, service: tts.Service, given: dict[str, Any]) -> tuple[list[str], int, int]:
-    tts.run(LINES, folder / "out", service, model=MODEL, catalog=tts.load_catalog(), **given)
+    tts.run(LINES, folder / "out", service, model=MODEL, catalog=write_catalog(folder), **given)
     return outcome_of(folder / "out")
 
 
 def _job(folder: Path, service: tts.Service, given: dict[str, Any]) -> tuple[list[str], int, int]:
     LINES.write_parquet(folder / "lines.parquet")
     columns = tts.InputColumns(given.pop("text"), given.pop("utterance_id"), parameters=given.pop("columns"))
-    values = {**given, "columns": columns, "catalog": tts.load_catalog()}
+    values = {**given, "columns": columns, "catalog": tts.load_catalog(write_catalog(folder))}
     job = tts.Job(folder / "lines.parquet", folder / "out", service, MODEL, **values)
     for shard in tts.plan(job, 2):
         tts.run_parts(job, shard)
@@ -64,7 +71,7 @@ def _job(folder: Path, service: tts.Service, given: dict[str, Any]) -> tuple[lis
 
 
 def _synthesize(folder: Path, service: tts.Service, given: dict[str, Any]) -> tuple[list[str], int, int]:
-    return _outcome_of_frame(tts.synthesize(LINES, service, model=MODEL, catalog=tts.load_catalog(), **given))
+    return _outcome_of_frame(tts.synthesize(LINES, service, model=MODEL, catalog=str(write_catalog(folder)), **given))
 
 
 def _asynthesize(folder: Path, service: tts.Service, given: dict[str, Any]) -> tuple[list[str], int, int]:
@@ -112,6 +119,37 @@ def test_a_column_that_is_not_there_is_named(door: Door, name: str, tone_service
     with pytest.raises(ConfigurationError, match="lien"):
         door(tmp_path, service, {**arguments(tmp_path), name: "lien"})
     assert tone_service.bill()["received"] == 0
+
+
+def test_a_catalog_is_a_value_or_its_file(tmp_path: Path) -> None:
+    """Read once, where a job is made; a file that is not there is named."""
+    file = write_catalog(tmp_path)
+    catalog = tts.load_catalog(file)
+    assert tts.load_catalog(catalog) is catalog
+    service = tts.find_service("studio", catalog=file, environ={})
+    assert service == tts.find_service("studio", catalog=catalog, environ={})
+    job = tts.Job("in", "out", service, MODEL, catalog=str(file))
+    assert job == tts.Job("in", "out", service, MODEL, catalog=catalog)
+    with pytest.raises(ConfigurationError, match=r"unknown service 'there'"):
+        tts.find_service("there", catalog=file)
+    for function in (tts.run, tts.synthesize, tts.asynthesize, tts.estimate, tts.estimate_cost, tts.find_service):
+        assert "AnyCatalog" in str(inspect.signature(function).parameters["catalog"].annotation)
+    with pytest.raises(ConfigurationError, match=r"theirs\.toml"):
+        tts.estimate(LINES, service, model=MODEL, text="line", catalog=tmp_path / "theirs.toml")
+
+
+def test_prices_are_laid_over_a_catalog_that_is_loaded(tmp_path: Path) -> None:
+    """As over one that is in a file."""
+    prices = tmp_path / "prices.toml"
+    prices.write_text(f"""[prices.mine]
+service = "modelstream"
+model = "{MODEL}"
+currency = "EUR"
+per_10k_characters = 0.5
+""")
+    loaded = tts.load_catalog(tts.load_catalog(write_catalog(tmp_path)), prices)
+    assert loaded == tts.load_catalog(str(write_catalog(tmp_path)), str(prices))
+    assert [price.price_id for price in loaded.prices["modelstream", MODEL]] == ["mine"]
 
 
 def test_arguments_go_over_the_columns_value() -> None:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import fields
+from typing import Any
 
 import pytest
 
+import tts_pipeline as tts
 from tts_pipeline.airflow import get_provider_info
 from tts_pipeline.catalog import load_catalog
 from tts_pipeline.catalog.keywords import KEYWORDS, SHARED_NAMES
 from tts_pipeline.cli.parser import make_parser
 from tts_pipeline.config import AudioSettings, BudgetCap, InputColumns, Limits, QualityPolicy, Selection
 from tts_pipeline.job import Job, RunOptions
-from tts_pipeline.options import BY_NAME, COMMAND_LINE, EXCLUSIVE, GROUPS, OPTIONS, OptionKind
+from tts_pipeline.options import BY_NAME, BY_PARAMETER, COMMAND_LINE, EXCLUSIVE, GROUPS, OPTIONS, OptionKind
 
 HOLDERS = {
     "job": Job,
@@ -62,6 +66,32 @@ def test_every_option_is_a_flag_in_its_group(command: str) -> None:
     given = [action for action in parser._actions if action.dest in BY_NAME]
     assert all(action.default is argparse.SUPPRESS for action in given)
     assert len(given) == len(OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("function", "own"),
+    [
+        (tts.run, ""),
+        (tts.estimate, "latency_s"),
+        (tts.synthesize, "cache progress stop"),
+        (tts.asynthesize, "cache progress stop"),
+    ],
+)
+def test_arguments_in_python_are_fields_of_a_job(function: Callable[..., Any], own: str) -> None:
+    """Or of its columns; but for a few of its own, each is in this table or a value that this table fills."""
+    parameters = inspect.signature(inspect.unwrap(function)).parameters
+    arguments = {name for name, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY}
+    job_fields = {field.name for value in (Job, InputColumns) for field in fields(value)}
+    assert arguments - job_fields == set(own.split())
+    assert arguments - set(own.split()) <= BY_PARAMETER.keys() | HOLDERS.keys() | {"destination"}
+
+
+@pytest.mark.parametrize("function", [tts.run, tts.estimate, tts.synthesize])
+def test_every_argument_in_python_is_described(function: Callable[..., Any]) -> None:
+    """Each once, in the order in which it is given."""
+    described = (inspect.getdoc(function) or "").partition("\nArgs:\n")[2].partition("\nReturns:")[0]
+    names = re.findall(r"^ {4}\**(\w+): ", described, re.MULTILINE)
+    assert names == list(inspect.signature(inspect.unwrap(function)).parameters)
 
 
 def test_every_option_is_a_keyword() -> None:

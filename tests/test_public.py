@@ -11,10 +11,13 @@ from types import ModuleType
 import pytest
 
 import tts_pipeline
+import tts_pipeline.emulator
 import tts_pipeline.job
 
 
-@pytest.mark.parametrize("package", [tts_pipeline, tts_pipeline.job], ids=lambda package: package.__name__)
+@pytest.mark.parametrize(
+    "package", [tts_pipeline, tts_pipeline.emulator, tts_pipeline.job], ids=lambda package: package.__name__
+)
 def test_every_public_name_is_there(package: ModuleType) -> None:
     """Type checkers, ``dir``, ``__all__`` and whoever asks for a name see the same names."""
     tree = ast.walk(ast.parse(Path(str(package.__file__)).read_text(encoding="utf-8")))

@@ -35,7 +35,7 @@ FLOORS: Sequence[Sequence[str]] = (
 
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 APART = "emulator"
-APART_MAY_IMPORT = {"errors", "models", "config"}
+APART_MAY_IMPORT = {"errors", "models", "config", "deprecation", "lazy_imports"}
 
 OUTSIDE = {
     "airflow": {"airflow"},

@@ -27,6 +27,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Self
 
+from tts_pipeline.deprecation import renamed_attributes
+
 
 class TtsPipelineError(Exception):
     """Root of all exceptions that this package raises on purpose.
@@ -75,6 +77,7 @@ class StoppedError(TtsPipelineError):
         self.until = until
 
 
+@renamed_attributes(concerning="for_utterance")
 class ServiceError(TtsPipelineError):
     """The failure of one attempt at the service.
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-from tts_pipeline.deprecation import warn_renamed
+from tts_pipeline.deprecation import import_name, warn_renamed
 
 
 def lazy_names(
@@ -14,7 +14,8 @@ def lazy_names(
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
     """Return a package's ``__getattr__``, ``__dir__`` (PEP 562) and ``__all__``.
 
-    ``modules`` maps each module to its names, separated by spaces; ``renamed`` maps deprecated names to new ones.
+    ``modules`` maps each module to its names, separated by spaces; ``renamed`` maps deprecated names to new ones, which
+    may be dotted names of other modules.
     """
     module_of = {name: home for home, names in modules.items() for name in names.split()}
     public = sorted(module_of)
@@ -23,6 +24,8 @@ def lazy_names(
         if name in renamed:
             warn_renamed(f"{package}.{name}", renamed[name])
             name = renamed[name]
+            if "." in name:
+                return import_name(name)
         if name not in module_of:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         return getattr(import_module(module_of[name]), name)

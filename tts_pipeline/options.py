@@ -48,7 +48,8 @@ class Option:
 
     ``holder`` is the value with its field: ``job``, ``options``, or a part of these; it is empty for options of the
     command line alone. ``help`` is without the default. ``parse`` reads text for ``OptionKind.VALUE``. ``alias`` is the
-    name of the field, or argument, in Python; None is the same name. A job file names a path (``is_path``) from its own folder.
+    name of the field, or argument, in Python; None is the same name. A job file names a path (``is_path``) from its own
+    folder.
     """
 
     name: str

@@ -12,12 +12,13 @@ pytest.importorskip("airflow.sdk", reason="apache-airflow is not installed (pip 
 
 from airflow.sdk import DAG
 
-from tests.airflow.tasks import MODEL, run_task
-from tests.test_doors import LINES, NAMES, arguments, outcome_of
+from tests.airflow.tasks import MODEL, context_of, run_task
+from tests.test_doors import LINES, NAMES, arguments, outcome_of, write_catalog
 from tts_pipeline.airflow.operators.base import SpeechJobOperator
 from tts_pipeline.airflow.operators.shards import SpeechSynthesizeShardOperator
 from tts_pipeline.airflow.operators.synthesize import SpeechSynthesizeOperator
 from tts_pipeline.airflow.task_group import speech_dataset
+from tts_pipeline.catalog import load_catalog
 from tts_pipeline.config import BudgetCap
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.job import RunOptions
@@ -33,8 +34,22 @@ def test_the_same_arguments_make_the_same_speech(service: LocalService, tmp_path
     """As in Python."""
     assert inspect.signature(SpeechJobOperator.__init__).parameters.keys() >= NAMES
     LINES.write_parquet(tmp_path / "lines.parquet")
-    run_task(SpeechSynthesizeOperator(task_id="speak", **_fields(tmp_path), **arguments(tmp_path)))
+    fields = {**_fields(tmp_path), **arguments(tmp_path)}
+    for catalog in (str(write_catalog(tmp_path)), load_catalog(write_catalog(tmp_path))):
+        task = SpeechSynthesizeOperator(task_id="speak", catalog=catalog, **fields)
+        task.render_template_fields(context_of(task))
+        assert task.catalog is catalog or task.catalog == catalog
+        run_task(task)
+    assert service.bill()["received"] == 2
     assert outcome_of(tmp_path / "out") == (["a", "b"], len("One.Two, too."), 16_000)
+
+
+def test_old_attributes_of_a_task_are_the_new_ones(tmp_path: Path) -> None:
+    """Read by a program of its own, or by a subclass."""
+    task = SpeechSynthesizeOperator(task_id="one", options=OPTIONS, **_fields(tmp_path))
+    for old, new in (("running", task.options), ("named_columns", task.input_columns)):
+        with pytest.warns(DeprecationWarning, match=rf"SpeechSynthesizeOperator\.{old} is now"):
+            assert getattr(task, old) == new
 
 
 def test_the_old_name_of_options_works_at_every_door_of_airflow(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from tts_pipeline.catalog import Catalog, Service
+from tts_pipeline.catalog import Catalog, Service, find_service
 from tts_pipeline.catalog.service import is_loopback, normalise_url
 from tts_pipeline.errors import ConfigurationError
 
@@ -100,13 +100,13 @@ def test_a_service_can_be_copied_and_sent_to_another_process() -> None:
 
 def test_named_finds_the_key_in_the_environment(catalog: Catalog) -> None:
     """One call gives a service that can be used; without its key, an error that names the variable."""
-    service = Service.named("modelstream", catalog=catalog, environ={"MODELSTREAM_API_KEY": KEY})
+    service = find_service("modelstream", catalog=catalog, environ={"MODELSTREAM_API_KEY": KEY})
     assert (service.base_url, service.api_key) == ("https://api.modelstream.ai", KEY)
     with pytest.raises(ConfigurationError, match="set BAZE_API_KEY"):
-        Service.named("baze", catalog=catalog, environ={})
+        find_service("baze", catalog=catalog, environ={})
 
 
 def test_named_reads_the_process_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without arguments the built-in catalog and the process's environment are used."""
     monkeypatch.setenv("BAZE_API_KEY", KEY)
-    assert Service.named("baze").api_key == KEY
+    assert find_service("baze").api_key == KEY

@@ -18,7 +18,6 @@ from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import StoppedError
 from tts_pipeline.frames import call_store
 from tts_pipeline.frames.call_store import ABANDONED_S, CallStore
-from tts_pipeline.frames.synthesize import Sentinel
 from tts_pipeline.job import CancelToken
 from tts_pipeline.storage.local_store import LocalStore
 
@@ -38,10 +37,10 @@ def test_it_is_in_the_users_state_directory(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_a_call_that_ended_leaves_its_bill_and_its_answers(tone_service: LocalService, tmp_path: Path) -> None:
-    """And nothing to go on with, also without reuse, where it leaves no answers."""
-    for reuse, kept in ((Sentinel.DEFAULT_CACHE, 5), (None, 0)):
+    """And nothing to go on with, also without a cache, where it leaves no answers."""
+    for cache, kept in ((True, 5), (False, 0)):
         folder = tmp_path / str(kept)
-        spoken = tts.synthesize(line_frame(5), voice="Cherry", reuse=reuse, **call_arguments(tone_service, folder))
+        spoken = tts.synthesize(line_frame(5), voice="Cherry", cache=cache, **call_arguments(tone_service, folder))
         assert _calls(folder) == []
         assert tts.usage_of(spoken, work_dir=folder).height == 5
         answers = list(FileCache(LocalStore(folder / "frames" / "answers")).keys())

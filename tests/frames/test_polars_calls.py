@@ -68,19 +68,19 @@ def test_a_pipe_is_no_such_call() -> None:
 
 
 @pytest.mark.parametrize("streamable", [False, True])
-def test_without_reuse_nothing_is_bought_there(streamable: bool, tmp_path: Path) -> None:
+def test_without_a_cache_nothing_is_bought_there(streamable: bool, tmp_path: Path) -> None:
     """The error goes through Polars to who collects."""
     impatient = RunOptions(limits=Limits(max_outage_s=0.1), work_dir=tmp_path)
 
     def say(rows: pl.DataFrame) -> pl.DataFrame:
-        return tts.synthesize(rows, NOWHERE, model="qwen3-tts-flash", reuse=None, options=impatient)
+        return tts.synthesize(rows, NOWHERE, model="qwen3-tts-flash", cache=False, options=impatient)
 
     with pytest.raises(ConfigurationError, match="twice"):
         FRAME.lazy().map_batches(say, schema=FRAME.schema, streamable=streamable).collect(engine="streaming")
 
 
 @pytest.mark.parametrize("engine", ["in-memory", "streaming"])
-def test_with_reuse_it_works_and_twice_costs_once(engine: Any, tone_service: LocalService, tmp_path: Path) -> None:
+def test_with_a_cache_it_works_and_twice_costs_once(engine: Any, tone_service: LocalService, tmp_path: Path) -> None:
     """However often Polars calls; no display is drawn there."""
     said = call_arguments(tone_service, tmp_path)
     schema = tts.synthesize(line_frame(1), voice="Cherry", **said).schema

@@ -12,10 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import line_frame
+from tts_pipeline.config import InputColumns
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.frames.rows import (
     RESULT_COLUMNS,
     ColumnArguments,
+    column_arguments,
     empty_outcomes,
     outcomes_of,
     utterance_rows,
@@ -115,6 +117,30 @@ def test_texts_and_parameters_may_be_of_categories() -> None:
         {"text": "b", "instructions": None, "voice": "Cherry", "utterance_id": "1"},
     ]
     assert wanted.fixed_parameters == {"speed": 1.0}
+
+
+def test_columns_may_be_the_whole_value() -> None:
+    """What names a column by itself goes before it; without files to make ids of, a row's number is its id."""
+    frame = pl.DataFrame({"id": ["a", "b"], "key": [7, 8], "line": ["One.", "Two."], "speaker": ["Cherry", None]})
+    columns = InputColumns(text="line", utterance_id="key", parameters={"voice": "speaker"})
+    named = utterance_rows(frame, column_arguments(None, None, columns, {}))
+    assert named.select("utterance_id", "text", "voice").rows() == [("7", "One.", "Cherry"), ("8", "Two.", None)]
+    for columns, utterance_id, ids in (
+        (InputColumns(text="line"), None, ["a", "b"]),
+        (InputColumns(text="line", generate_ids=True), None, ["0", "1"]),
+        (InputColumns(text="key", generate_ids=True), "key", ["7", "8"]),
+    ):
+        rows = utterance_rows(frame, column_arguments("line", utterance_id, columns, {}))
+        assert (rows["utterance_id"].to_list(), rows["text"].to_list()) == (ids, ["One.", "Two."])
+
+
+@pytest.mark.parametrize(
+    "columns", [InputColumns(rename={"a": "b"}), InputColumns(drop=["a"]), InputColumns(hive=False)]
+)
+def test_what_is_for_files_is_refused(columns: InputColumns) -> None:
+    """By its name."""
+    with pytest.raises(ConfigurationError, match=r"^(rename|drop|hive) of columns is for files"):
+        column_arguments(None, None, columns, {})
 
 
 @pytest.mark.parametrize("rows", [0, 1, 3])

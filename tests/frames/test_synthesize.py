@@ -83,7 +83,7 @@ def test_parameters_are_literals_expressions_or_columns(tone_service: LocalServi
             text=pl.concat_str(pl.col("line"), pl.lit(" "), pl.col("number").cast(pl.String)),
             voice=pl.col("speaker"),
             speed=1.2,
-            reuse=None,
+            cache=False,
             **call_arguments(tone_service, tmp_path),
         )
         said = {(entry["text"], entry["voice"]) for entry in tone_service.bill(entries=True)["entries"]}
@@ -96,7 +96,7 @@ def test_parameters_are_literals_expressions_or_columns(tone_service: LocalServi
 
 
 def test_a_call_that_was_made_before_buys_nothing(tone_service: LocalService, tmp_path: Path) -> None:
-    """Nor does another frame with the same lines; without reuse everything is bought."""
+    """Nor does another frame with the same lines; without a cache everything is bought."""
     said = call_arguments(tone_service, tmp_path)
     first = tts.synthesize(line_frame(20), voice="Cherry", **said)
     again = tts.synthesize(line_frame(20), voice="Cherry", **said)
@@ -105,7 +105,7 @@ def test_a_call_that_was_made_before_buys_nothing(tone_service: LocalService, tm
     assert first["audio"].equals(again["audio"])
     assert first["audio"].equals(longer["audio"][:20])
     assert again["cost"].to_list() == [Decimal(0)] * 20
-    tts.synthesize(line_frame(20), voice="Cherry", reuse=None, **said)
+    tts.synthesize(line_frame(20), voice="Cherry", cache=False, **said)
     assert tone_service.bill()["received"] == 45
 
 

@@ -18,7 +18,7 @@ from tts_pipeline.errors import ConfigurationError, ServiceError
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
-    from tts_pipeline.catalog import Catalog, Service
+    from tts_pipeline.catalog import AnyCatalog, Service
 
 _LIMIT_FIELDS = ("max_concurrency", "requests_per_minute", "characters_per_minute")
 _TEXT_FIELDS = ("dialect", "account", "key_header", "key_prefix", "ca_file", "proxy")
@@ -39,7 +39,7 @@ class SpeechHook(BaseHook):
 
     Args:
         speech_conn_id: The connection.
-        catalog: Services and cards; None is the built-in ones.
+        catalog: Services and cards, or the TOML file of your own; None is the built-in catalog.
     """
 
     conn_name_attr = "speech_conn_id"
@@ -47,7 +47,7 @@ class SpeechHook(BaseHook):
     conn_type = "speech"
     hook_name = "Speech"
 
-    def __init__(self, speech_conn_id: str = default_conn_name, catalog: Catalog | None = None) -> None:
+    def __init__(self, speech_conn_id: str = default_conn_name, catalog: AnyCatalog | None = None) -> None:
         super().__init__()
         self.speech_conn_id = speech_conn_id
         self._catalog = catalog
@@ -139,7 +139,7 @@ class SpeechHook(BaseHook):
         from tts_pipeline.catalog import load_catalog
         from tts_pipeline.catalog.service import normalise_url
 
-        catalog, extra = self._catalog or load_catalog(), connection.extra_dejson
+        catalog, extra = load_catalog(self._catalog), connection.extra_dejson
         host, name = _address(connection), extra.get("service")
         if not host and not name:
             hint = "give it a host: a service's name or a base URL"

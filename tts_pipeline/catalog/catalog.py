@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tts_pipeline.card import Card, Endpoint, Parameter
 from tts_pipeline.catalog.entries import ANY_SERVICE, LOCAL
 from tts_pipeline.catalog.keys import environment, with_key
-from tts_pipeline.catalog.loader import built_in_layer, resolve_cards, user_layer
+from tts_pipeline.catalog.loader import Layer, built_in_layer, resolve_cards, user_layer
 from tts_pipeline.catalog.prices import read_prices
 from tts_pipeline.catalog.service import Service
 from tts_pipeline.errors import ConfigurationError, did_you_mean
@@ -89,44 +90,59 @@ class Catalog:
         return ConfigurationError(f"service {service!r} has no model {model!r}", hint=hint)
 
 
-def load_catalog(path: Path | None = None, prices: Path | None = None) -> Catalog:
+AnyCatalog = Catalog | str | os.PathLike[str]
+"""A catalog, or the TOML file of a user's own."""
+
+
+def load_catalog(path: AnyCatalog | None = None, prices: str | os.PathLike[str] | None = None) -> Catalog:
     """Load the built-in catalog, with a user's own catalog and prices.
 
     Args:
         path: A TOML file that adds services, prices and cards, or replaces those of the same name; None adds nothing.
-            ``example.toml`` beside this module shows every form.
+            ``example.toml`` beside this module shows every form. Or a loaded catalog, in place of all these.
         prices: A TOML file with a user's own prices, as in ``example-prices.toml`` there; None adds nothing.
 
     Raises:
         ConfigurationError: A file has a mistake; the message names the file, the key and the expected value.
     """
-    layers = [built_in_layer()]
-    if path is not None:
-        layers.append(user_layer(path, layers[0].prices.values()))
-    services = {name: service for layer in layers for name, service in layer.services.items()}
-    catalog = Catalog(services, resolve_cards(layers, services))
+    layers = [] if isinstance(path, Catalog) else _load_layers(path)
+    catalog = path if isinstance(path, Catalog) else _lay_over(layers)
     if prices is None:
         return catalog
     catalog_prices = [price for layer in layers for price in layer.prices.values()]
+    catalog_prices += [price for card in catalog.cards.values() for price in card.prices]
     user_prices = read_prices(
-        prices, lambda service, model: catalog.card(catalog.service(service), model), catalog_prices
+        _path(prices), lambda service, model: catalog.card(catalog.service(service), model), catalog_prices
     )
-    return replace(catalog, prices=user_prices)
+    return replace(catalog, prices={**catalog.prices, **user_prices})
 
 
-def find_service(name: str, *, catalog: Catalog | None = None, environ: Mapping[str, str] | None = None) -> Service:
+def _load_layers(path: str | os.PathLike[str] | None) -> list[Layer]:
+    layers = [built_in_layer()]
+    if path is not None:
+        layers.append(user_layer(_path(path), layers[0].prices.values()))
+    return layers
+
+
+def _lay_over(layers: Sequence[Layer]) -> Catalog:
+    services = {name: service for layer in layers for name, service in layer.services.items()}
+    return Catalog(services, resolve_cards(layers, services))
+
+
+def _path(path: str | os.PathLike[str]) -> Path:
+    return Path(os.path.expanduser(path))  # noqa: PTH111 (that of pathlib raises)
+
+
+def find_service(name: str, *, catalog: AnyCatalog | None = None, environ: Mapping[str, str] | None = None) -> Service:
     """Return a service with its key from the environment.
 
     Args:
         name: A name of the catalog, or a URL.
-        catalog: The catalog to search; None is the built-in catalog.
+        catalog: The catalog to search, or the TOML file of your own; None is the built-in catalog.
         environ: The variables that hold keys; None is the process's environment.
 
     Raises:
         ConfigurationError: The name is unknown, or the key is missing.
     """
-    service = (load_catalog() if catalog is None else catalog).service(name)
+    service = load_catalog(catalog).service(name)
     return with_key(service, environment() if environ is None else environ)
-
-
-Service.named = find_service

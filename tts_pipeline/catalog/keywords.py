@@ -18,7 +18,19 @@ SHARED_NAMES = frozenset(
 
 _ARGUMENTS = frozenset(
     {
-        *("config", "destination", "limits", "options", "progress", "running", "selection", "source", "stop", "take"),
+        *(
+            "cache",
+            "config",
+            "destination",
+            "limits",
+            "options",
+            "progress",
+            "running",
+            "selection",
+            "source",
+            "stop",
+            "take",
+        ),
         *("budget", "columns", "max_open_parts", "missing_is_empty", "ship_every_s", "ship_journals"),
     }
 )

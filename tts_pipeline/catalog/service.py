@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar
 from urllib.parse import SplitResult, urlsplit
 
 from tts_pipeline.card import PORTS, Endpoint
 from tts_pipeline.catalog.route import route_of
 from tts_pipeline.catalog.service_headers import refuse_bad_headers
+from tts_pipeline.deprecation import moved_methods
 from tts_pipeline.errors import ConfigurationError
 
 _ENDINGS = ("/audio/speech", "/v1")
 
 
+@moved_methods(named="tts_pipeline.find_service")
 @dataclass(frozen=True, slots=True)
 class Service(Endpoint):
     """A service's address, dialect and key.
@@ -33,7 +33,6 @@ class Service(Endpoint):
     """
 
     name: str = field(default="", kw_only=True)
-    named: ClassVar[Callable[..., Service]]  # set by ``catalog.catalog``, which imports this module
     key_variable: str | None = field(default=None, kw_only=True, compare=False)
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 from urllib.parse import urlsplit
 
+from tts_pipeline.deprecation import renamed_arguments
 from tts_pipeline.emulator.options import EmulatorOptions, require_engine, to_arguments
 from tts_pipeline.errors import ConfigurationError
 
@@ -77,6 +78,7 @@ class LocalService:
             )
             self.url = self._wait_until_ready(self._process, stderr)
 
+    @renamed_arguments(within_s="timeout_s")
     def close(self, timeout_s: float = _SHUTDOWN_TIMEOUT_S) -> None:
         """End the process, if it runs; kill it if it has not ended after ``timeout_s``."""
         process, self._process = self._process, None

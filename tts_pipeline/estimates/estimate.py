@@ -7,15 +7,16 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime
+from typing import Any
 
 from tts_pipeline.cache.cache_location import CacheLocation, CacheTier, find_cache
 from tts_pipeline.card import Endpoint
-from tts_pipeline.catalog import Catalog
+from tts_pipeline.catalog import AnyCatalog
 from tts_pipeline.config import AudioSettings, BudgetCap, InputColumns, Limits, Selection
 from tts_pipeline.dataset.descriptor import DESCRIPTOR_FILE as DESCRIPTOR
 from tts_pipeline.dataset.descriptor import read_descriptor
 from tts_pipeline.dataset.spending import total_spend
-from tts_pipeline.deprecation import renamed_arguments
+from tts_pipeline.deprecation import Moved, renamed_arguments
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.estimates.audio_locator import AudioLocator, open_own_tiers, open_tiers
 from tts_pipeline.estimates.cost_and_time import cap_notes, estimate_notes, estimate_time, expected_cost, max_purchases
@@ -27,6 +28,7 @@ from tts_pipeline.estimates.result import WAV_BYTES_PER_SECOND, Estimate
 from tts_pipeline.estimates.row_parameters import RowParameters, check_row_parameters
 from tts_pipeline.estimates.tally import REQUEST_DTYPE, Counts, tally
 from tts_pipeline.job import Job, RunOptions
+from tts_pipeline.job.job import list_locations
 from tts_pipeline.job.prepare import prepare
 from tts_pipeline.job.prepared_job import PreparedJob
 from tts_pipeline.models import ParameterValue
@@ -37,7 +39,11 @@ from tts_pipeline.source.frame_stream import temporary_parquet
 from tts_pipeline.storage.hash_partitions import HashPartitions
 
 
-@renamed_arguments(running="options")
+def _limits_in_options(limits: Limits | None, arguments: Mapping[str, Any]) -> dict[str, RunOptions]:
+    return {} if limits is None else {"options": replace(arguments.get("options") or RunOptions(), limits=limits)}
+
+
+@renamed_arguments(running="options", limits=Moved("options.limits", _limits_in_options))
 def estimate(  # noqa: PLR0913 (a public door: what every job has, by name)
     rows: AnyRows,
     service: Endpoint,
@@ -50,8 +56,7 @@ def estimate(  # noqa: PLR0913 (a public door: what every job has, by name)
     audio: AudioSettings | None = None,
     selection: Selection | None = None,
     options: RunOptions | None = None,
-    limits: Limits | None = None,
-    catalog: Catalog | None = None,
+    catalog: AnyCatalog | None = None,
     unchecked: Sequence[str] = (),
     latency_s: float | None = None,
     hive: bool = InputColumns().hive,
@@ -78,10 +83,9 @@ def estimate(  # noqa: PLR0913 (a public door: what every job has, by name)
         audio: The format and sample rate of the dataset's audio, which decide what can be reused; None is audio as
             received.
         selection: The rows to take; None is all rows.
-        options: How the job would be run: reuse, retakes, retried rejects, a rebuild, a cap; None is the defaults.
-        limits: The rates to reckon with, in place of those of ``options``; None is those of ``options``, or the
-            service's own rates, if they are known.
-        catalog: Services, cards and prices; None is the built-in catalog.
+        options: How the job would be run: limits, reuse, retakes, retried rejects, a rebuild, a cap; None is the
+            defaults. Without a rate in its limits, the service's own rates count, if they are known.
+        catalog: Services, cards and prices, or the TOML file of your own; None is the built-in catalog.
         unchecked: Names of parameters that are not checked against the model's card.
         latency_s: Mean time from a request to its answer, in seconds; None is the time measured by the destination and
             the datasets of ``options.reuse``, if they measured any.
@@ -118,7 +122,7 @@ def estimate(  # noqa: PLR0913 (a public door: what every job has, by name)
         audio=audio or AudioSettings(),
         unchecked=tuple(unchecked),
         catalog=catalog,
-        options=options if limits is None else replace(options, limits=limits),
+        options=options,
     )
     if destination and not isinstance(rows, str | os.PathLike):
         # As a run does: a destination knows its source by its files.
@@ -208,8 +212,7 @@ def _inputs_without_dataset(rows: AnyRows, job: Job) -> _Inputs:
     input_rows = open_rows(rows, job.selection, hive=columns.hive, drop=columns.drop)
     require_columns(columns, input_rows.schema())
     parameters = check_row_parameters(input_rows, job.card(), job.parameters, columns.parameters, job.unchecked)
-    reuse = [options.reuse] if isinstance(options.reuse, str | os.PathLike) else options.reuse
-    locations = [find_cache(location) for location in reuse]
+    locations = [find_cache(location) for location in list_locations(options.reuse)]
     return _Inputs(
         input_rows,
         parameters,

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from tts_pipeline.deprecation import renamed_arguments
 from tts_pipeline.exports.formats import has_audio_files
 from tts_pipeline.models import HOUR_MS
 
@@ -50,7 +51,7 @@ class Export:
         return has_audio_files(self.as_)
 
     def to_json(self) -> dict[str, Any]:
-        """Return what ``--json`` prints."""
+        """Return the counts by name, for JSON."""
         return {
             "as": self.as_,
             "destination": self.destination,
@@ -74,6 +75,7 @@ class Export:
         if split is not None:
             self.splits[split] += 1
 
+    @renamed_arguments(why="reason")
     def fail(self, utterance_id: str, reason: str) -> None:
         """Count an utterance that is left out."""
         self.failures += 1

@@ -7,7 +7,7 @@ from decimal import Context, Decimal
 
 import polars as pl
 
-from tts_pipeline.catalog import Catalog, Service, load_catalog
+from tts_pipeline.catalog import AnyCatalog, Catalog, Service, load_catalog
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.log import logger
 from tts_pipeline.money import price_at
@@ -51,7 +51,7 @@ def han_characters(column: str | pl.Expr) -> pl.Expr:
 
 
 def estimate_cost(
-    column: str | pl.Expr, model: str, *, service: Service | None = None, catalog: Catalog | None = None
+    column: str | pl.Expr, model: str, *, service: Service | None = None, catalog: AnyCatalog | None = None
 ) -> pl.Expr:
     """Estimate what speech for each text of a column costs, each bought once, at today's price (UTC).
 
@@ -62,7 +62,7 @@ def estimate_cost(
         column: A name, or an expression of strings.
         model: As sent.
         service: Whose price; None is that of the model's maker. Needs no key.
-        catalog: Services, cards and prices; None is the built-in ones.
+        catalog: Services, cards and prices, or the TOML file of your own; None is the built-in catalog.
 
     Returns:
         An expression of Decimal(18, 9) under the column's name, in the currency of the model's price. Null where the
@@ -79,8 +79,8 @@ def estimate_cost(
         >>> [f"{cost:f}" for cost in costs]
         ['0.001040000', '0.000560000']
     """
-    known = catalog or load_catalog()
-    card = known.card(service or _maker_of(model, known), model)
+    catalog = load_catalog(catalog)
+    card = catalog.card(service or _maker_of(model, catalog), model)
     price = price_at(card.prices, datetime.now(UTC).date())
     if price is None:
         logger.warning("%s on %s has no price today: its cost is null, not 0", model, card.service)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,25 +11,24 @@ import polars as pl
 import pyarrow as pa
 
 from tts_pipeline.card import Endpoint
-from tts_pipeline.catalog import Catalog
+from tts_pipeline.catalog import AnyCatalog
 from tts_pipeline.config import AudioSettings, InputColumns
 from tts_pipeline.dataset.reader import DatasetReader
 from tts_pipeline.frames.call_store import CallDirectory, CallStore
 from tts_pipeline.frames.rows import ID, TEXT, empty_outcomes, outcomes_of
 from tts_pipeline.job import CancelToken, Job, Progress, RunOptions, run_job
+from tts_pipeline.job.job import list_locations
 from tts_pipeline.models import Parameters
 from tts_pipeline.schema import TABLES, arrow_fields
 from tts_pipeline.storage.local_store import LocalStore
-
-CachePaths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
 @dataclass(frozen=True, slots=True)
 class FrameJob:
     """What is asked of a service for the rows of a frame, and how it is done.
 
-    Column parameters stand in columns of their own name. A ``reuse`` of None is no place, and then nothing is left to
-    go on with either. Unchecked parameters are not held against the card's lists.
+    Column parameters stand in columns of their own name. Without a ``cache`` nothing is left to go on with either.
+    Unchecked parameters are not held against the card's lists.
     """
 
     service: Endpoint
@@ -38,9 +36,9 @@ class FrameJob:
     fixed_parameters: Parameters
     column_parameters: Sequence[str]
     audio: AudioSettings
-    catalog: Catalog | None
+    catalog: AnyCatalog | None
     options: RunOptions
-    reuse: CachePaths | None
+    cache: Path | None
     unchecked: tuple[str, ...] = ()
 
     def run(self, rows: pl.DataFrame, store: CallStore, progress: Progress, stop: CancelToken) -> pl.DataFrame:
@@ -54,7 +52,7 @@ class FrameJob:
         """
         if rows.is_empty():
             return empty_outcomes()
-        identity = None if self.reuse is None else self._identity()
+        identity = None if self.cache is None else self._identity()
         with store.open_call(rows, identity) as directory:
             report = run_job(self._job(directory), progress, stop=stop)
             if report.stopped is not None:
@@ -65,8 +63,7 @@ class FrameJob:
 
     def _job(self, directory: CallDirectory) -> Job:
         columns = InputColumns(TEXT, ID, parameters={name: name for name in self.column_parameters})
-        places = (self.options.reuse, self.reuse or ())
-        locations = [place for each in places for place in ([each] if isinstance(each, str | os.PathLike) else each)]
+        locations = [*list_locations(self.options.reuse), *([] if self.cache is None else [self.cache])]
         return Job(
             source=directory.source,
             destination=directory.dataset,

@@ -34,5 +34,5 @@ def refuse_double_purchase(*, has_cache: bool) -> None:
     if not has_cache and called_by_polars():
         raise ConfigurationError(
             "speech is to be bought inside a function that Polars calls, which it may do twice for the same rows",
-            hint="leave reuse on, which takes what was bought before, or call synthesize on the collected frame",
+            hint="leave the cache on, which has what was bought before, or call synthesize on the collected frame",
         )

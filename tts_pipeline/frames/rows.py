@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import polars as pl
 import pyarrow as pa
 
-from tts_pipeline.config import Selection
+from tts_pipeline.config import InputColumns, Selection
 from tts_pipeline.errors import ConfigurationError, did_you_mean
 from tts_pipeline.frames.conversion import to_polars
 from tts_pipeline.job.prepare import select_rows
@@ -60,6 +60,32 @@ class ColumnArguments:
                 f"the parameter {duplicates[0]!r} is given by columns= and as an expression", hint="give one of them"
             )
         return {**expressions, **{name: pl.col(column) for name, column in self.columns.items()}}
+
+
+def column_arguments(
+    text: str | pl.Expr | None,
+    utterance_id: str | pl.Expr | None,
+    columns: Mapping[str, str] | InputColumns | None,
+    parameters: Mapping[str, ParameterValue | pl.Expr],
+) -> ColumnArguments:
+    """Combine the arguments that name columns; those named by themselves go before those of ``columns``.
+
+    Raises:
+        ConfigurationError: ``columns`` has a field that is for files.
+    """
+    if not isinstance(columns, InputColumns):
+        columns = InputColumns(parameters=columns or {})
+    for name in ("rename", "drop", "hive"):
+        if bool(getattr(columns, name)) is not bool(getattr(InputColumns(), name)):
+            raise ConfigurationError(
+                f"{name} of columns is for files, not for a frame",
+                hint="rename or drop the columns of the frame itself",
+            )
+    if utterance_id is None and columns.generate_ids:
+        utterance_id = pl.int_range(pl.len())
+    elif utterance_id is None and columns.utterance_id != InputColumns().utterance_id:
+        utterance_id = columns.utterance_id
+    return ColumnArguments(columns.text if text is None else text, utterance_id, columns.parameters, parameters)
 
 
 def materialize(frame: Frame) -> pl.DataFrame | pa.Table:

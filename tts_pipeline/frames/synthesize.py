@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import copy_context
-from enum import Enum
+from dataclasses import replace
 from functools import partial, wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, cast, overload
 
@@ -13,26 +13,21 @@ import polars as pl
 import pyarrow as pa
 
 from tts_pipeline.card import Endpoint
-from tts_pipeline.catalog import Catalog
-from tts_pipeline.config import AudioSettings, Selection
-from tts_pipeline.deprecation import renamed_arguments
+from tts_pipeline.catalog import AnyCatalog
+from tts_pipeline.config import AudioSettings, InputColumns, Selection
+from tts_pipeline.deprecation import Moved, renamed_arguments
 from tts_pipeline.frames.call_store import CallStore
-from tts_pipeline.frames.frame_job import CachePaths, FrameJob
+from tts_pipeline.frames.frame_job import FrameJob
 from tts_pipeline.frames.polars_calls import refuse_double_purchase
 from tts_pipeline.frames.progress import show_progress
-from tts_pipeline.frames.rows import ColumnArguments, Frame, materialize, select, utterance_rows, with_outcomes
+from tts_pipeline.frames.rows import Frame, column_arguments, materialize, select, utterance_rows, with_outcomes
 from tts_pipeline.job import CancelToken, Progress, RunOptions
+from tts_pipeline.job.job import list_locations
 from tts_pipeline.models import ParameterValue
 from tts_pipeline.source.frame_stream import ArrowStream
 from tts_pipeline.storage.daemon_threads import POLL_S, DaemonExecutor
 
 P = ParamSpec("P")
-
-
-class Sentinel(Enum):
-    """Where a call looks for what was bought before, when nothing is said."""
-
-    DEFAULT_CACHE = "the user's state directory"
 
 
 class FrameFunction(Protocol[P]):
@@ -60,6 +55,19 @@ def _typed_by_frame(synthesize: Callable[Concatenate[Frame, P], pl.DataFrame | p
     return cast("FrameFunction[P]", synthesize)
 
 
+def _reuse_in_options(reuse: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    if reuse is None:
+        return {"cache": False}
+    options = arguments.get("options") or RunOptions()
+    return {"options": replace(options, reuse=[*list_locations(options.reuse), *list_locations(reuse)])}
+
+
+_OLD_ARGUMENTS: Mapping[str, str | Moved] = {
+    "running": "options",
+    "reuse": Moved("options.reuse, and reuse=None is cache=False", _reuse_in_options),
+}
+
+
 async def _wait_until_done(future: asyncio.Future[Any]) -> None:
     """Wait for its end, and look now and then: a loop that nothing wakes handles no signal of another thread's."""
     while not future.done():
@@ -67,10 +75,10 @@ async def _wait_until_done(future: asyncio.Future[Any]) -> None:
 
 
 def _make_async(synthesize: FrameFunction[P]) -> AsyncFrameFunction[P]:
-    @renamed_arguments(running="options")
+    @renamed_arguments(**_OLD_ARGUMENTS)
     @wraps(synthesize)
     async def asynthesize(frame: Frame, /, *args: Any, **kwargs: Any) -> pl.DataFrame | pa.Table:
-        refuse_double_purchase(has_cache=kwargs.get("reuse", Sentinel.DEFAULT_CACHE) is not None)
+        refuse_double_purchase(has_cache=kwargs.get("cache", True))
         stop = kwargs["stop"] = kwargs.get("stop") or CancelToken()
         call, threads = partial(cast("Any", synthesize), frame, *args, **kwargs), DaemonExecutor(1, "synthesize")
         future = asyncio.get_running_loop().run_in_executor(threads, copy_context().run, call)
@@ -93,21 +101,21 @@ def _make_async(synthesize: FrameFunction[P]) -> AsyncFrameFunction[P]:
 
 
 @_typed_by_frame
-@renamed_arguments(running="options")
+@renamed_arguments(**_OLD_ARGUMENTS)
 def synthesize(  # noqa: PLR0913 (the public door: what every call has, by name)
     frame: Frame,
     /,
     service: Endpoint,
     *,
     model: str,
-    text: str | pl.Expr = "text",
+    text: str | pl.Expr | None = None,
     utterance_id: str | pl.Expr | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, str] | InputColumns | None = None,
     audio: AudioSettings | None = None,
     selection: Selection | None = None,
     options: RunOptions | None = None,
-    reuse: CachePaths | Sentinel | None = Sentinel.DEFAULT_CACHE,
-    catalog: Catalog | None = None,
+    cache: bool = True,
+    catalog: AnyCatalog | None = None,
     progress: bool | None = None,
     stop: CancelToken | None = None,
     unchecked: Sequence[str] = (),
@@ -128,17 +136,19 @@ def synthesize(  # noqa: PLR0913 (the public door: what every call has, by name)
             ``run`` takes the same frames and makes a dataset.
         service: The service, with its key; see ``find_service``.
         model: The model's name, as the service knows it.
-        text: The column of the text, or an expression.
-        utterance_id: The column of the id, which names the row in the bill, or an expression; None is ``id`` if there
-            is such a column, else the row's number. The row's number is added to a repeated id.
-        columns: Voice parameter -> column that carries it row by row; a null leaves the parameter unset.
+        text: The column of the text, or an expression; None is that of ``columns``, which is ``text`` by default.
+        utterance_id: The column of the id, which names the row in the bill, or an expression; None is that of
+            ``columns``, by default ``id`` if there is such a column, else the row's number. The row's number is added
+            to a repeated id.
+        columns: Voice parameter -> column that carries it row by row; a null leaves the parameter unset. Or an
+            ``InputColumns`` without ``rename``, ``hive`` and ``drop``, which are for files.
         audio: The format and sample rate of the audio; None is audio as received.
         selection: The rows to take; None is all rows.
         options: How the call is run: limits, budget, reuse, quality; None is the defaults. A budget holds over all runs
             of the same call until it has ended. ``work_dir`` takes the place of the user's state directory.
-        reuse: A dataset or a reuse store, or several, in place of the store in the state directory; purchases are added
-            to the reuse stores. None reuses and keeps nothing: the purchases of a call that is stopped are lost.
-        catalog: Services, cards and prices; None is the built-in catalog.
+        cache: Whether purchases are kept in the state directory, and taken from there. If not, the purchases of a call
+            that is stopped are lost.
+        catalog: Services, cards and prices, or the TOML file of your own; None is the built-in catalog.
         progress: None shows progress on a terminal and in a notebook; True prints lines on standard error elsewhere.
         stop: Stops the call from another thread; see ``tts_pipeline.CancelToken``. None: only signals stop it.
         unchecked: Names of parameters that are sent without a check against the model's card.
@@ -155,7 +165,7 @@ def synthesize(  # noqa: PLR0913 (the public door: what every call has, by name)
 
     Raises:
         ConfigurationError: An argument or a column is wrong, or Polars, which may call a function twice, calls while
-            ``reuse`` is None. Nothing was sent. Never retried.
+            ``cache`` is off. Nothing was sent. Never retried.
         StoppedError: A budget, an outage, too many rejects or an interruption stopped it. Not retried: the same call
             continues.
         FatalError: The service refuses all rows (key, balance, model). Not retried: the same call continues.
@@ -171,10 +181,10 @@ def synthesize(  # noqa: PLR0913 (the public door: what every call has, by name)
         >>> tts.usage_of(spoken)["outcome"].to_list()
         ['succeeded', 'succeeded']
     """
-    refuse_double_purchase(has_cache=reuse is not None)
+    refuse_double_purchase(has_cache=cache)
     options = options or RunOptions()
     store = CallStore.at(options.work_dir)
-    arguments = ColumnArguments(text, utterance_id, columns or {}, parameters)
+    arguments = column_arguments(text, utterance_id, columns, parameters)
     table = select(materialize(frame), selection or Selection())
     rows = utterance_rows(table, arguments)
     frame_job = FrameJob(
@@ -186,12 +196,12 @@ def synthesize(  # noqa: PLR0913 (the public door: what every call has, by name)
         catalog=catalog,
         options=options,
         unchecked=tuple(unchecked),
-        reuse=store.file_cache_dir() if isinstance(reuse, Sentinel) else reuse,
+        cache=store.file_cache_dir() if cache else None,
     )
     counts = Progress()
     with show_progress(counts, progress):
         outcomes = frame_job.run(rows, store, counts, stop or CancelToken())
-    if isinstance(reuse, Sentinel) and counts.totals.attempts:
+    if cache and counts.totals.attempts:
         store.evict_oldest()
     return with_outcomes(table, rows, outcomes)
 

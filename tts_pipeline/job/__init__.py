@@ -35,5 +35,5 @@ else:
             "tts_pipeline.job.report": "Report",
             "tts_pipeline.job.stop": "CancelToken",
         },
-        renamed={"Running": "RunOptions", "Stop": "CancelToken"},
+        renamed={"Reach": "StartService", "Running": "RunOptions", "Stop": "CancelToken"},
     )

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tts_pipeline.card import Endpoint
-from tts_pipeline.catalog import Catalog
+from tts_pipeline.catalog import AnyCatalog
 from tts_pipeline.config import AudioSettings, InputColumns, Selection
 from tts_pipeline.dataset.active_part import Progress
 from tts_pipeline.dataset.finalize import dataset_totals
@@ -50,7 +50,7 @@ def run(  # noqa: PLR0913 (the public door: the settings of every job, by name)
     audio: AudioSettings | None = None,
     selection: Selection | None = None,
     options: RunOptions | None = None,
-    catalog: Catalog | None = None,
+    catalog: AnyCatalog | None = None,
     unchecked: Sequence[str] = (),
     hive: bool = InputColumns().hive,
     drop: Sequence[str] = (),
@@ -73,7 +73,7 @@ def run(  # noqa: PLR0913 (the public door: the settings of every job, by name)
         audio: The format and sample rate of the dataset's audio; None is audio as received.
         selection: The rows of the source to take; None is all rows.
         options: How the job is run: limits, budget, reuse, quality; None is the defaults.
-        catalog: Services, cards and prices; None is the built-in catalog.
+        catalog: Services, cards and prices, or the TOML file of your own; None is the built-in catalog.
         unchecked: Names of parameters that are sent without a check against the model's card.
         hive: Whether folders of the source such as ``speaker=Cherry`` become columns.
         drop: Columns of the source that are not read.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tts_pipeline.card import Card, Endpoint
-from tts_pipeline.catalog import Catalog, load_catalog
+from tts_pipeline.catalog import AnyCatalog, Catalog, load_catalog
 from tts_pipeline.config import (
     LEASE_S,
     UNSPEAKABLE,
@@ -24,6 +24,13 @@ from tts_pipeline.config import (
 from tts_pipeline.deprecation import renamed_arguments, renamed_attributes
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.models import Parameters
+
+Location = str | os.PathLike[str]
+
+
+def list_locations(reuse: Location | Sequence[Location]) -> list[Location]:
+    """Return the datasets and reuse stores of ``RunOptions.reuse``, which is one of them or several."""
+    return [reuse] if isinstance(reuse, str | os.PathLike) else list(reuse)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +76,7 @@ class RunOptions:
     max_rejects: float | None = None
     quality: QualityPolicy = field(default_factory=QualityPolicy)
     budget: BudgetCap = field(default_factory=BudgetCap)
-    reuse: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = field(default=(), repr=False)
+    reuse: Location | Sequence[Location] = field(default=(), repr=False)
     append: bool = False
     rebuild: bool = False
     retry_rejects: bool = False
@@ -98,7 +105,8 @@ class Job:
         selection: The rows to take.
         audio: The format and sample rate of the dataset's audio.
         unchecked: Names of parameters whose names and values need not be on the model's card.
-        catalog: Services and cards; None is the built-in catalog.
+        catalog: Services, cards and prices, or a TOML file with a user's own, which is read immediately; None is the
+            built-in catalog.
         options: How the job is run.
     """
 
@@ -111,8 +119,12 @@ class Job:
     selection: Selection = Selection()
     audio: AudioSettings = AudioSettings()
     unchecked: tuple[str, ...] = ()
-    catalog: Catalog | None = None
+    catalog: AnyCatalog | None = None
     options: RunOptions = RunOptions()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.catalog, Catalog | None):
+            object.__setattr__(self, "catalog", load_catalog(self.catalog))
 
     def card(self) -> Card:
         """Return the card of the job's model on its service.
@@ -120,7 +132,7 @@ class Job:
         Raises:
             ConfigurationError: The service has no such model.
         """
-        return (self.catalog or load_catalog()).card(self.service, self.model)
+        return load_catalog(self.catalog).card(self.service, self.model)
 
     def identity(self, parameters: Parameters) -> dict[str, Any]:
         """Return the settings that determine the dataset, by name; the descriptor holds them.

@@ -23,7 +23,7 @@ from tts_pipeline.dataset.price_rows import price_row, refuse_changed_prices
 from tts_pipeline.errors import ConfigurationError, MissingSourceError, StorageError
 from tts_pipeline.flow.budget import check_cap
 from tts_pipeline.job.folders import WORK_FOLDER, make_leases, work_dir_of
-from tts_pipeline.job.job import Job
+from tts_pipeline.job.job import Job, list_locations
 from tts_pipeline.job.option_checks import check_run_options, refuse_unknown_columns, refuse_unreachable
 from tts_pipeline.job.prepared_job import PreparedJob
 from tts_pipeline.job.rebuild import OldGeneration, Rebuild, find_rebuild
@@ -108,9 +108,7 @@ def _describe(job: Job, mapper: UtteranceMapper, source: Source, rows: int) -> D
 
 def _find_caches(job: Job, work_dir: Path, rebuild: Rebuild | None) -> tuple[CacheLocation | OldGeneration, ...]:
     """Find the caches of ``reuse``; the other generations of a rebuilt dataset come first."""
-    reuse = job.options.reuse
-    locations = [reuse] if isinstance(reuse, str | os.PathLike) else reuse
-    own_caches = [find_cache(location, work_dir / "staging") for location in locations]
+    own_caches = [find_cache(location, work_dir / "staging") for location in list_locations(job.options.reuse)]
     return (*(rebuild.cache_locations() if rebuild is not None else ()), *own_caches)
 
 

@@ -12,6 +12,7 @@ from contextvars import copy_context
 from types import FrameType
 from typing import Any, TypeVar
 
+from tts_pipeline.deprecation import renamed_attributes
 from tts_pipeline.errors import StoppedError
 from tts_pipeline.storage.daemon_threads import POLL_S, DaemonExecutor, in_daemon_threads
 
@@ -20,6 +21,7 @@ Result = TypeVar("Result")
 Listener = Callable[[StoppedError], object]
 
 
+@renamed_attributes(heard_by="subscribe")
 class CancelToken:
     """Stops a job in good order: ``run_parts(job, shard, stop=stop)``, then ``stop.set()``.
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from airflow.sdk import BaseOperator
 
@@ -17,7 +17,7 @@ from tts_pipeline.airflow.links import SpeechReportLink, report_link
 from tts_pipeline.airflow.outcome import FINAL_STOPS, airflow_errors, asset_event
 from tts_pipeline.airflow.paths import connection_of, resolve_path
 from tts_pipeline.config import AudioSettings, InputColumns, Selection
-from tts_pipeline.deprecation import renamed_arguments
+from tts_pipeline.deprecation import renamed_arguments, renamed_attributes
 from tts_pipeline.errors import StoppedError
 from tts_pipeline.storage.location import local_path
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from tts_pipeline.airflow.paths import AnyPath
+    from tts_pipeline.catalog import AnyCatalog, Catalog
     from tts_pipeline.job import Job, Progress, Report, RunOptions
     from tts_pipeline.job.stop import CancelToken
     from tts_pipeline.models import ParameterValue
@@ -33,6 +34,7 @@ RunJob = Callable[["Progress", "CancelToken"], "Report"]
 """Runs a job, or a part of it, with its progress and a way to stop it."""
 
 
+@renamed_attributes(running="options", named_columns="input_columns")
 class SpeechJobOperator(BaseOperator):
     """A task about one speech job. Its fields are those of ``tts_pipeline.Job``; texts among them are templates.
 
@@ -53,8 +55,8 @@ class SpeechJobOperator(BaseOperator):
         speech_conn_id: The connection to the service.
         source_conn_id: The connection that opens the source; None is the one in its URL, or the driver's own.
         destination_conn_id: The same for the destination.
-        catalog: A TOML file of services and cards of one's own; None is the built-in ones.
-        prices: A TOML file of prices of one's own; None is none.
+        catalog: Services, cards and prices, or the TOML file of your own; None is the built-in catalog.
+        prices: The TOML file of prices of your own; None is none.
         selection: The rows of the source to take; None is all rows.
         audio: The format and sample rate of the dataset's audio; None is audio as received.
         unchecked: Parameters whose values are not held against the card's lists.
@@ -101,8 +103,8 @@ class SpeechJobOperator(BaseOperator):
         speech_conn_id: str = SpeechHook.default_conn_name,
         source_conn_id: str | None = None,
         destination_conn_id: str | None = None,
-        catalog: str | None = None,
-        prices: str | None = None,
+        catalog: AnyCatalog | None = None,
+        prices: str | os.PathLike[str] | None = None,
         selection: Selection | None = None,
         audio: AudioSettings | None = None,
         unchecked: Sequence[str] = (),
@@ -170,7 +172,7 @@ class SpeechJobOperator(BaseOperator):
         from tts_pipeline.catalog import load_catalog
         from tts_pipeline.job import Job
 
-        catalog = load_catalog(_path(self.catalog), _path(self.prices))
+        catalog = load_catalog(_local(self.catalog), _local(self.prices))
         hook = SpeechHook(self.speech_conn_id, catalog)
         destination = resolve_path(self.destination, self.destination_conn_id)
         self.report_link = report_link(os.fspath(destination), hook.report_url())
@@ -238,8 +240,12 @@ class SpeechJobOperator(BaseOperator):
         return stop
 
 
-def _path(path: str | None) -> Path | None:
-    return None if path is None else local_path(path)
+@overload
+def _local(place: str | os.PathLike[str] | None) -> Path | None: ...
+@overload
+def _local(place: AnyCatalog | None) -> Path | Catalog | None: ...
+def _local(place: AnyCatalog | None) -> Path | Catalog | None:
+    return local_path(place) if isinstance(place, str | os.PathLike) else place
 
 
 def context_tags(context: Context) -> dict[str, str]:
