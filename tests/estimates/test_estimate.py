@@ -18,7 +18,7 @@ from tts_pipeline.catalog import Catalog
 from tts_pipeline.config import InputColumns, Limits, Selection
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.estimates import estimate, estimate_rows
-from tts_pipeline.job import Job
+from tts_pipeline.job import Job, RunOptions
 
 CATALOG = Catalog({}, {("studio", "narrator"): NARRATOR})
 ROWS = {"text": ["Hello.", "你好。", "Hello.", None], "who": ["anna", "bert", "anna", "bert"]}
@@ -41,13 +41,13 @@ KINDS: dict[str, Callable[[Path], Any]] = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_everything_that_has_rows_can_be_estimated(kind: str, tmp_path: Path) -> None:
     """With the same figures; ids are not needed for them."""
-    limits = Limits(requests_per_minute=60)
+    options = RunOptions(limits=Limits(requests_per_minute=60))
     result = estimate(
         KINDS[kind](tmp_path),
         STUDIO,
         model="narrator",
         columns={"voice": "who"},
-        limits=limits,
+        options=options,
         catalog=CATALOG,
         language="en",
     )

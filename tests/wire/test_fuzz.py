@@ -29,7 +29,7 @@ from tts_pipeline.emulator.delivery import Delivery
 from tts_pipeline.emulator.error_forms import refuse
 from tts_pipeline.emulator.request import RefusalError
 from tts_pipeline.emulator.rules import CONTAINERS, FORMS, SHAPES, TIMESTAMPS, Rule
-from tts_pipeline.emulator.shapes import NEEDS_URL, Answer, render_answer
+from tts_pipeline.emulator.shapes import NEEDS_URL, AnswerContent, render_answer
 from tts_pipeline.errors import (
     FatalError,
     PermanentError,
@@ -104,9 +104,9 @@ def corpus() -> Sequence[Response]:
     for shape in SHAPES:
         for audio in audios if shape in ("raw", "ali_data", "ali_sse") else audios[:1]:
             url = "http://a.aliyuncs.com/x?Expires=9" if shape in NEEDS_URL else None
-            spec = Answer("r-1", TEXT, audio, "audio/wav", url, 9, 20, words)
+            spec = AnswerContent("r-1", TEXT, audio, "audio/wav", url, 9, 20, words)
             deliveries.append(render_answer(spec, shape))
-    by_data = Answer("r-1", TEXT, audios[0], "audio/wav", None, 9, 20, words)
+    by_data = AnswerContent("r-1", TEXT, audios[0], "audio/wav", None, 9, 20, words)
     deliveries += [render_answer(by_data, "ali_data", Rule("shape", timestamps=form)) for form in TIMESTAMPS]
     refusals = [RefusalError(429, "Throttling.RateQuota", "slower", {"Retry-After": "7"}),
                 RefusalError(400, "InvalidParameter", "Range of input length should be [1, 600]"),
@@ -114,7 +114,7 @@ def corpus() -> Sequence[Response]:
     deliveries += [refuse(refusal, "r-1", Rule("error", form=form)) for refusal in refusals for form in FORMS]
     for container in CONTAINERS:
         container_file = wrap_audio(AudioPayload(audios[0], "audio/wav"), 24_000, container)
-        spec = Answer("r-1", TEXT, container_file.audio, container_file.content_type, None, 9, 20, words)
+        spec = AnswerContent("r-1", TEXT, container_file.audio, container_file.content_type, None, 9, 20, words)
         deliveries += [
             replace(render_answer(spec, shape), headers=container_file.headers)
             for shape in ("raw", "ali_data", "openai_sse")
