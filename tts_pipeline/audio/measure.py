@@ -26,7 +26,7 @@ from tts_pipeline.audio.mpeg import (
 )
 from tts_pipeline.audio.ogg import scan_pages
 from tts_pipeline.audio.pcm import PcmFormat, wrap_as_wav
-from tts_pipeline.audio.wav import MalformedWavError, read_wav
+from tts_pipeline.audio.wav import MalformedWavError, read_canonical, read_wav
 from tts_pipeline.config import MAX_CLIP_S
 from tts_pipeline.errors import ServiceError, TransientError, UnreadableError
 from tts_pipeline.models import Audio
@@ -60,6 +60,9 @@ def make_playable(data: bytes, *, complete: bool, max_s: float = MAX_CLIP_S) -> 
     """
     if not data:
         raise malformed_error("the audio is empty")
+    wav = read_canonical(data)
+    if wav is not None:  # nearly every answer's
+        return _make_audio(data, "wav", (wav.sample_rate_hz, wav.channels), wav.frames, max_s), ()
     data, name = locate_audio(data)
     if name is None:
         raise _unknown_format_error(data, complete)
@@ -75,7 +78,7 @@ def _measure_files(files: Sequence[bytes], options: _Options) -> FlaggedAudio:
     results = []
     for number, file in enumerate(files, 1):
         content, name = locate_audio(file)
-        file_options = options._replace(complete=options.complete or number < len(files))
+        file_options = options if number == len(files) else options._replace(complete=True)
         results.append(_MEASURE_BY_FORMAT.get(name or "", _refuse_format)(content, name or "", file_options))
         if number < len(files):
             check_seam(content, name or "")

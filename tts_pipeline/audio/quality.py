@@ -106,12 +106,14 @@ def assess(audio: Audio, text: str, language: str | None, *, speed: float = 1.0)
 def _measure_signal(audio: Audio) -> SignalStats | None:
     """Measure audio block by block; None if it has only a header."""
     # Imported here, because soundfile and numpy load slowly and users of the names above do not need them.
-    from tts_pipeline.audio.samples import open_stream
+    from tts_pipeline.audio.samples import SampleStream, open_stream
     from tts_pipeline.audio.signal_stats import measure_signal
 
     with open_stream(audio) as stream:
         first = next(stream.blocks, None)
-        return None if first is None else measure_signal(stream._replace(blocks=chain((first,), stream.blocks)))
+        if first is None:
+            return None
+        return measure_signal(SampleStream(chain((first,), stream.blocks), stream.sample_rate_hz, stream.channels))
 
 
 def badness(flags: Collection[str]) -> int:

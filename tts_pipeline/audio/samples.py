@@ -119,14 +119,14 @@ def open_stream(audio: Audio, max_s: float = MAX_CLIP_S) -> Iterator[SampleStrea
     encoding_of(audio.format)
     plain = _plain_wav(audio.data)
     if plain is not None:
-        yield plain._replace(blocks=_limit_length(plain, audio.format, max_s))
+        yield _limited(plain, audio.format, max_s)
         return
     with open_sound_file(make_decodable(audio), audio.format) as file:
         check_rate_and_channels(audio.format, file.samplerate, file.channels)
         if file.frames < UNKNOWN_FRAMES:
             check_length(audio.format, file.frames, file.samplerate, max_s)
         stream = SampleStream(_blocks(file), file.samplerate, file.channels)
-        yield stream._replace(blocks=_limit_length(stream, audio.format, max_s))
+        yield _limited(stream, audio.format, max_s)
 
 
 def make_decodable(audio: Audio) -> bytes:
@@ -165,6 +165,10 @@ def _blocks(file: soundfile.SoundFile) -> Iterator[Samples]:
         if not np.isfinite(block).all():
             raise malformed_error("the audio has samples that are not numbers")
         yield np.clip(block, -1, 1, out=block)
+
+
+def _limited(stream: SampleStream, name: str, max_s: float) -> SampleStream:
+    return SampleStream(_limit_length(stream, name, max_s), stream.sample_rate_hz, stream.channels)
 
 
 def _limit_length(stream: SampleStream, name: str, max_s: float) -> Iterator[Samples]:

@@ -81,12 +81,12 @@ def read_wav(data: bytes) -> Wav:
         UnreadableError: ``ImplausibleAudio``: a sample rate or channels that no speech has; ``UnsupportedAudio``: an
             impossible size of samples, or two pieces of sound.
     """
-    return _read_canonical(data) or _read_chunks(data)
+    return read_canonical(data) or _read_chunks(data)
 
 
 def is_canonical(data: bytes) -> bool:
     """Return whether this is a single file with the usual header and correct sizes."""
-    return _read_canonical(data) is not None
+    return read_canonical(data) is not None
 
 
 def end_of_wav(data: bytes) -> int | None:
@@ -97,13 +97,14 @@ def end_of_wav(data: bytes) -> int | None:
     return riff_bytes if chunks.declared_bytes and end <= riff_bytes <= len(data) else None
 
 
-def _read_canonical(data: bytes) -> Wav | None:
+def read_canonical(data: bytes) -> Wav | None:
     """Read the usual file (a header of 44 bytes, correct sizes) without scanning its chunks; None for any other."""
     if len(data) <= PLAIN_HEADER.size:
         return None
-    riff, size, _, fmt, fmt_size, tag, channels, rate, _, block, bits, name, length = PLAIN_HEADER.unpack_from(data)
-    is_usual = riff == b"RIFF" and fmt == b"fmt " and fmt_size == 16 and tag == 1 and name == b"data"
-    if not is_usual or size != len(data) - 8 or length != len(data) - 44:
+    riff, size, wave, fmt, fmt_size, tag, channels, rate, _, block, bits, name, length = PLAIN_HEADER.unpack_from(data)
+    if (riff, wave, fmt, fmt_size, tag, name) != (b"RIFF", b"WAVE", b"fmt ", 16, 1, b"data"):
+        return None
+    if size != len(data) - 8 or length != len(data) - 44:
         return None
     if not channels or block * 8 != channels * bits or not is_plausible_rate(rate) or length % block:
         return None

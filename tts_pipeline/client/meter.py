@@ -129,8 +129,9 @@ class Meter:
         is_plausible = is_sound and characters.is_plausible and (tokens is None or tokens.is_plausible)
         if not is_plausible:
             self._warn(result, characters, tokens)
+            characters = characters._replace(is_plausible=False)
         costs = (cost, attempt.cost_upper_bound if at_most is None else at_most)
-        return self._settlement(result, outcome, characters._replace(is_plausible=is_plausible), costs)
+        return self._settlement(result, outcome, characters, costs)
 
     def settle_failure(self, result: AttemptResult, error: ServiceError) -> Settlement:
         """Settle an attempt that failed: nothing is confirmed; the upper bound is 0 if it was surely not billed.

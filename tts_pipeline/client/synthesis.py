@@ -195,12 +195,12 @@ class Synthesis:
                 raise
             # The slot is freed before this answer is on disk. Still, a kill costs no more answers than there are slots:
             # the slot's next attempt is sent once its intent is on disk, and the intent follows this answer there.
-            return self._settle_success(self._attempt_result(attempt, request, facts, start_s), answer, best)
+            result = self._attempt_result(attempt, request, facts, start_s, answer.audio.duration_ms)
+            return self._settle_success(result, answer, best)
 
     def _settle_success(self, result: AttemptResult, answer: Answer, best: Candidate | None) -> Candidate:
         is_kept = is_worth_keeping(self.resources.quality, answer, best)
         outcome = Outcome.SUCCEEDED if is_kept else Outcome.DISCARDED
-        result = result._replace(audio_ms=answer.audio.duration_ms)
         self._settle(self.resources.meter.settle_success(result, outcome=outcome), answer if is_kept else None)
         if is_kept and best is not None:
             self._ledger.discard(best.attempt_id)
@@ -213,11 +213,16 @@ class Synthesis:
         )
 
     def _attempt_result(
-        self, attempt: Attempt, request: SegmentRequest, facts: ResponseFacts, start_s: float
+        self,
+        attempt: Attempt,
+        request: SegmentRequest,
+        facts: ResponseFacts,
+        start_s: float,
+        audio_ms: int | None = None,
     ) -> AttemptResult:
         latency_ms = round((self.resources.clock.monotonic_s() - start_s) * 1_000)
         text = request.segment.text
-        return AttemptResult(attempt, latency_ms, facts.http_status, facts.request_id, facts.usage, text)
+        return AttemptResult(attempt, latency_ms, facts.http_status, facts.request_id, facts.usage, text, audio_ms)
 
     def _settle(self, settlement: Settlement, answer: Answer | None) -> None:
         self._ledger.settle(settlement, answer)

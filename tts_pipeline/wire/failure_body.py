@@ -33,6 +33,7 @@ _MAX_MESSAGE_CHARACTERS = 4_000
 """Only this much of a message is searched for codes."""
 
 _STATUS_NAMES = ("status_code", "statusCode", "status", "code")
+_STATUS_NAME_SET = frozenset(_STATUS_NAMES)
 _MESSAGE_NAMES = (
     *("message", "msg", "detail", "error_description", "error_message", "error"),
     *("status_msg", "err_msg", "error_msg", "errorMessage", "Message", "desc"),
@@ -248,6 +249,8 @@ def _dump_json(value: object) -> str:
 
 def _inner_status(holder: Mapping[str, Any]) -> int | None:
     """Return the failing status in an object, also as a numeric code; None without one."""
+    if _STATUS_NAME_SET.isdisjoint(holder):
+        return None
     for name in _STATUS_NAMES:
         status = holder.get(name)
         if isinstance(status, str) and re.fullmatch(r"[45]\d\d", status):

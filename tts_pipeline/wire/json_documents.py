@@ -23,6 +23,8 @@ MAX_TEXT_BYTES = round(MAX_CLIP_S * TEXT_BYTES_PER_S)
 _VALUE_MARKS = (b",", b"[", b"{", b"\n", b"\r")
 """Marks before each JSON value and after each line; base64 has none of them."""
 
+_FEW_MARKS = 64
+
 _WIDE_CHARACTER = re.compile(rb"\xf0|\\u[dD][89abAB]")
 """A single character beyond 16 bits makes a whole string four times as wide in memory."""
 
@@ -44,8 +46,16 @@ def check_text(body: bytes) -> None:
         return
     if len(body) > MAX_TEXT_BYTES or (len(body) > MAX_TEXT_BYTES // 2 and _WIDE_CHARACTER.search(body)):
         raise ExcessiveTextError(f"the answer is text of {len(body)} bytes: speech takes {MAX_TEXT_BYTES} at most")
-    if sum(map(body.count, _VALUE_MARKS)) > MAX_JSON_VALUES:
+    if sum(_count(body, mark) for mark in _VALUE_MARKS) > MAX_JSON_VALUES:
         raise ExcessiveTextError(f"the answer is text of more than {MAX_JSON_VALUES} values")
+
+
+def _count(body: bytes, mark: bytes) -> int:
+    """Count a byte: by searching while it is rare, as in base64, which is 20 times as fast as looking at every byte."""
+    count, offset = 0, body.find(mark)
+    while offset >= 0 and count < _FEW_MARKS:
+        count, offset = count + 1, body.find(mark, offset + 1)
+    return count if offset < 0 else count + body.count(mark, offset)
 
 
 def parse_json(text: bytes | str) -> Any:

@@ -56,7 +56,7 @@ _HEADERS = (
     *("character-cost", "x-amzn-requestcharacters", "dg-char-count", "x-character-count", "x-characters"),
     *("x-usage-characters", "x-billed-characters"),
 )
-_HEADER_NAMES = frozenset(_HEADERS)
+_HEADER_NAMES, _USAGE_NAME_SET, _BARE_NAMES = map(frozenset, (_HEADERS, _USAGE_NAMES, _BARE_CHARACTERS))
 
 
 def usage_of(payload: Mapping[str, Any]) -> Usage:
@@ -67,6 +67,8 @@ def usage_of(payload: Mapping[str, Any]) -> Usage:
         result = usage if result is NO_USAGE else merge_usage(result, usage)
         if result.characters_reported is not None:  # true in the first object of nearly every answer
             return result
+    if _BARE_NAMES.isdisjoint(payload):
+        return result
     count = _first_count(payload, _BARE_CHARACTERS)
     return result if count is None else merge_usage(result, _make_usage((count, None, None, None)))
 
@@ -95,11 +97,8 @@ def _make_usage(counts: Sequence[int | None]) -> Usage:
 
 
 def _usage_objects(payload: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    for name in _USAGE_NAMES:
-        if isinstance(fields := payload.get(name), dict):
-            yield fields
-    for holder in map(payload.get, _HOLDERS):
-        if isinstance(holder, dict):
+    for holder in (payload, *(payload[name] for name in _HOLDERS if name in payload)):
+        if isinstance(holder, dict) and not _USAGE_NAME_SET.isdisjoint(holder):
             yield from (fields for fields in map(holder.get, _USAGE_NAMES) if isinstance(fields, dict))
 
 
