@@ -159,7 +159,7 @@ class Arena:
             contestants: In the order of each round.
             rounds: How many rounds each of them takes part in, in the same order.
         """
-        runs: Rounds = {one.name: [] for one in contestants}
+        runs: Rounds = {contestant.name: [] for contestant in contestants}
         for number in range(max(rounds)):
             for contestant, round_count in zip(contestants, rounds, strict=True):
                 if number < round_count:

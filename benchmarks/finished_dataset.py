@@ -2,7 +2,7 @@
 
 The descriptor is the job's own, from planning it over the whole source. The first part is run for real. Every other
 part gets links to that part's files under its own names, and that part's marker with its own number and names in it:
-all that a resume, a seal or a look at the totals reads.
+all that a resume, a finalize or a look at the totals reads.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tts_pipeline.storage.local_store import LocalStore
 
 
 def make_finished_dataset(job: Job, *, open_parts: int) -> None:
-    """Make a job's dataset with all parts done but the last ones; one without open parts is sealed.
+    """Make a job's dataset with all parts done but the last ones; one without open parts is finalized.
 
     Args:
         job: At a local destination, with at least one part more than are open; its service is asked for the first part.
@@ -39,7 +39,7 @@ def make_finished_dataset(job: Job, *, open_parts: int) -> None:
 
 
 def undo_last_part(job: Job) -> None:
-    """Undo what a run did to the last part, and its seal, if any."""
+    """Undo what a run did to the last part, and its ``parts.json``, if any."""
     folder = Path(job.destination)
     last = part_name(_descriptor(folder).parts - 1)
     for path in [*folder.glob(f"*/{last}*"), folder / "parts.json"]:

@@ -62,9 +62,9 @@ def profile(service: LoadService, folder: Path, spec: AnswerSpec, rows: int, max
     return _table(sampler.spent_s, cpu_s, rows, f"{spec.audio_bytes // 1_000} KB as {spec.shape}")
 
 
-def _table(spent_s: Mapping[tuple[str, str], float], cpu_s: float, rows: int, what: str) -> Table:
+def _table(spent_s: Mapping[tuple[str, str], float], cpu_s: float, rows: int, case: str) -> Table:
     table = Table(
-        f"Where our CPU per row goes, {what}",
+        f"Where our CPU per row goes, {case}",
         ("thread", "layer", "ms/row", "share"),
         notes="The library's time is its own, not that of what it calls. What is below a half percent is summed up. "
         "The main thread plans the job, then waits.",

@@ -49,8 +49,8 @@ class Results:
 
     def write(self, folder: Path) -> None:
         """Print what holds; write ``results.json``, and ``results.md``, which begins with that."""
-        verdict = check_promises(self.promised).to_markdown()
-        print(verdict)
+        promises = check_promises(self.promised).to_markdown()
+        print(promises)
         facts = {
             "date": datetime.now(UTC).date().isoformat(),
             "quick": self._quick,
@@ -59,7 +59,7 @@ class Results:
         }
         document = {**facts, "promised": self.promised, "measured": self.measured}
         (folder / "results.json").write_text(json.dumps(document, indent=1) + "\n")
-        (folder / "results.md").write_text("\n".join([*_head(facts), verdict, *self._pages]))
+        (folder / "results.md").write_text("\n".join([*_head(facts), promises, *self._pages]))
 
     def _print(self, text: str) -> None:
         print(text, flush=True)
@@ -84,13 +84,13 @@ def _versions(measured: Any) -> Iterator[tuple[str, str]]:
 
 def _collect(value: Any, by_library: dict[str, set[str]]) -> None:
     if isinstance(value, list):
-        for one in value:
-            _collect(one, by_library)
+        for item in value:
+            _collect(item, by_library)
     elif isinstance(value, dict):
         for name, version in value.get("versions", {}).items():
             by_library.setdefault(name, set()).add(version)
-        for one in value.values():
-            _collect(one, by_library)
+        for item in value.values():
+            _collect(item, by_library)
 
 
 def _head(facts: dict[str, Any]) -> list[str]:

@@ -145,17 +145,17 @@ def line_frame(rows: int = 5) -> pl.DataFrame:
     return pl.DataFrame({"text": [f"Line {number}." for number in range(rows)]})
 
 
-def job_of(folder: Path, url: str = "http://127.0.0.1:9", **given: Any) -> Job:
+def job_of(folder: Path, url: str = "http://127.0.0.1:9", **changes: Any) -> Job:
     """Return a job of the source in a folder, by default on a service that is not there."""
-    limits = Limits(**{"max_concurrency": 8, "stop_grace_s": 1.0, **given.pop("limits", {})})
-    options = {"limits": limits, "part_rows": 5, **given.pop("options", {})}
+    limits = Limits(**{"max_concurrency": 8, "stop_grace_s": 1.0, **changes.pop("limits", {})})
+    options = {"limits": limits, "part_rows": 5, **changes.pop("options", {})}
     values: dict[str, Any] = {
         "source": folder / "lines.parquet",
         "destination": folder / "out",
         "service": Service(base_url=url, name="voices", auth="none"),
         "model": MODEL,
         "parameters": {"voice": "Cherry"},
-        **given,
+        **changes,
     }
     return Job(**values, options=RunOptions(**options))
 
@@ -175,7 +175,7 @@ def build_request(service: Endpoint, card: Card, text: str, parameters: Paramete
     return RequestBuilder(service, card).build(text, parameters)
 
 
-def settlement_of(attempt: Attempt, outcome: Outcome = Outcome.SUCCEEDED, **given: Any) -> Settlement:
+def settlement_of(attempt: Attempt, outcome: Outcome = Outcome.SUCCEEDED, **changes: Any) -> Settlement:
     """Return how an attempt ended: as it was counted, unless given otherwise."""
     is_success = outcome is Outcome.SUCCEEDED
     characters_billed = attempt.characters_counted if is_success else 0
@@ -193,7 +193,7 @@ def settlement_of(attempt: Attempt, outcome: Outcome = Outcome.SUCCEEDED, **give
         "cost": cost_of(characters_billed),
         "cost_upper_bound": cost_of(characters_billed),
     }
-    return Settlement(**{**values, **given})
+    return Settlement(**{**values, **changes})
 
 
 def cost_of(characters: int) -> Decimal:
@@ -207,7 +207,7 @@ def audio_of(text: str, *, audio_bytes: int | None = None) -> Audio:
     return Audio(data, "wav", 24_000, 1, duration_ms=8)
 
 
-def speech_of(utterance: Utterance, audio: Audio, characters: int, **given: Any) -> Speech:
+def make_speech(utterance: Utterance, audio: Audio, characters: int, **changes: Any) -> Speech:
     """Return an utterance's speech, of one attempt, as a client makes it."""
     values: dict[str, Any] = {
         "utterance": utterance,
@@ -226,7 +226,7 @@ def speech_of(utterance: Utterance, audio: Audio, characters: int, **given: Any)
         "quality": (),
         "created_at_us": NOW_US,
     }
-    return Speech(**{**values, **given})
+    return Speech(**{**values, **changes})
 
 
 def cached_audio(data: bytes = b"audio", *, origin: str = "u1") -> CachedAudio:

@@ -35,8 +35,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Scale what a test may take, by ``timeout`` in pyproject.toml or its own mark; and let slow ones begin early."""
     for item in items:
         mark = item.get_closest_marker("timeout")
-        given = mark.args[0] if mark else config.getoption("timeout")
-        seconds = float(config.getini("timeout") if given is None else given)
+        timeout_s = mark.args[0] if mark else config.getoption("timeout")
+        seconds = float(config.getini("timeout") if timeout_s is None else timeout_s)
         item.add_marker(pytest.mark.timeout(patience(seconds)), append=False)
     items[:] = _slow_ones_first(items, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
 

@@ -23,8 +23,8 @@ from tests.builders import (
     audio_of,
     cost_of,
     descriptor_of,
+    make_speech,
     settlement_of,
-    speech_of,
     write_rows,
 )
 from tts_pipeline.attempt import Attempt, Outcome
@@ -114,9 +114,9 @@ class Bench:
     attempts: int = 0
 
     @classmethod
-    def of(cls, folder: Path, store: Store, table: pa.Table | None = None, *, rows: int = 4, **given: Any) -> Bench:
+    def of(cls, folder: Path, store: Store, table: pa.Table | None = None, *, rows: int = 4, **changes: Any) -> Bench:
         """Make a bench with a source of the given table, or of so many rows."""
-        return cls(folder, open_source(write_rows(folder / "source.parquet", table, rows=rows)), store, **given)
+        return cls(folder, open_source(write_rows(folder / "source.parquet", table, rows=rows)), store, **changes)
 
     @property
     def journals(self) -> Path:
@@ -134,7 +134,7 @@ class Bench:
         return utterance_mapper_of(self.source, self.columns)
 
     @property
-    def publisher(self) -> PartCommitter:
+    def committer(self) -> PartCommitter:
         """Writes the parts."""
         return PartCommitter(self.store, self.mapper.roles, self.tag_columns)
 
@@ -223,11 +223,11 @@ class Bench:
         part.settle(settlement_of(attempt), answer)
         return attempt, answer
 
-    async def say(self, part: ActivePart, utterance: Utterance, **given: Any) -> Speech:
+    async def say(self, part: ActivePart, utterance: Utterance, **changes: Any) -> Speech:
         """Buy an utterance's audio and keep its speech."""
-        audio = given.pop("audio", None)
+        audio = changes.pop("audio", None)
         attempt, answer = await self.buy(part, utterance, audio=audio)
-        speech = speech_of(utterance, answer.audio, attempt.characters_counted, **given)
+        speech = make_speech(utterance, answer.audio, attempt.characters_counted, **changes)
         await part.record_speech(speech)
         return speech
 
@@ -257,8 +257,8 @@ class Bench:
     def publish(self, number: int = 0) -> None:
         """Publish a part from its journals, and remove them."""
         replays = self.replays(number)
-        self.publisher.commit_part(self.rows(number), replays)
-        remove_journals(self.journals, number, [one.journal_id for one in replays])
+        self.committer.commit_part(self.rows(number), replays)
+        remove_journals(self.journals, number, [replay.journal_id for replay in replays])
 
     def read(self, name: str) -> pa.Table:
         """Read a file of the destination as a table."""
@@ -330,7 +330,7 @@ def write_dataset(
         rows: Of the speech table.
         part_rows: Rows in a part.
         passed_through: The input's other columns.
-        parts_left: Parts that are not done; without any, the dataset is sealed.
+        parts_left: Parts that are not done; without any, the dataset is finalized.
     """
     chunks = [rows[start : start + part_rows] for start in range(0, len(rows), part_rows)]
     write_parts(folder, chunks, part_rows=part_rows, passed_through=passed_through, parts_left=parts_left)

@@ -70,10 +70,10 @@ def _finish(folder: Path, service: LocalService, rows: int, **options: Any) -> N
     check_bill(folder / "out", service)
 
 
-def _unknown(folder: Path, *, named: bool = False) -> int:
+def _unknown(folder: Path, *, is_named: bool = False) -> int:
     """Count attempts whose end is not known; named ones only, without what noise in a journal may have held."""
     usage = read_table(folder / "out", "usage").filter(pc.field("outcome") == "unknown")
-    return int(usage.num_rows - usage["utterance_id"].null_count * named)
+    return int(usage.num_rows - usage["utterance_id"].null_count * is_named)
 
 
 # What a power cut leaves of a file is at least what was synced. The length goes to a file of its own before anybody
@@ -108,7 +108,7 @@ def test_a_power_cut_loses_no_row_and_no_request(tmp_path: Path, emulator: Start
     _finish(tmp_path, service, 200)
     charged = Counter(entry["text"] for entry in service.bill(entries=True)["entries"] if entry["charged"])
     bought_again = sum(count - 1 for count in charged.values())
-    assert bought_again <= _unknown(tmp_path, named=True) <= len(cuts) * IN_FLIGHT
+    assert bought_again <= _unknown(tmp_path, is_named=True) <= len(cuts) * IN_FLIGHT
 
 
 def _lose_what_was_not_synced(path: Path, left: str, chance: random.Random) -> None:

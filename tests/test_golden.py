@@ -56,11 +56,13 @@ def test_records_are_written_as_they_were() -> None:
     path = GOLDEN / "part-00001.journal"
     whole = path.read_bytes()
     with path.open("rb", buffering=RECORD_READ_BYTES) as file:
-        frames = [one for one in read_frames(path, file, check_payloads=True) if isinstance(one, Frame)]
+        frames = [frame for frame in read_frames(path, file, check_payloads=True) if isinstance(frame, Frame)]
     header = msgspec.json.decode(frames[0].record, type=JournalHeader)
-    records = [header, *(decode_record(one.record) for one in frames[1:])]
+    records = [header, *(decode_record(frame.record) for frame in frames[1:])]
     assert {type(record) for record in records} == {JournalHeader, *get_args(AnyRecord)}
-    pieces = (encode_frame(encode_record(record), one.blob.read()) for record, one in zip(records, frames, strict=True))
+    pieces = (
+        encode_frame(encode_record(record), frame.blob.read()) for record, frame in zip(records, frames, strict=True)
+    )
     again = b"".join(itertools.chain(*pieces))
     assert whole.startswith(again)
     assert 0 < len(whole) - len(again) < 400
@@ -135,14 +137,16 @@ def _facts(journal: Replay) -> dict[str, Any]:
         "lost": journal.unaccounted and asdict(journal.unaccounted),
         "utterances": {
             f"{utterance_id}:{take}": {
-                "attempts": said.attempts,
-                "boundaries": said.boundaries,
-                "answers": {str(number): [values, len(blob.read())] for number, (values, blob) in said.answers.items()},
-                "speech": said.speech,
-                "audio_bytes": said.audio and len(said.audio.read()),
-                "reject": said.reject,
+                "attempts": record.attempts,
+                "boundaries": record.boundaries,
+                "answers": {
+                    str(number): [values, len(blob.read())] for number, (values, blob) in record.answers.items()
+                },
+                "speech": record.speech,
+                "audio_bytes": record.audio and len(record.audio.read()),
+                "reject": record.reject,
             }
-            for (utterance_id, take), said in journal.utterances.items()
+            for (utterance_id, take), record in journal.utterances.items()
         },
     }
 

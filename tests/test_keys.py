@@ -37,21 +37,21 @@ ECHOES = {writing: encode_echo(f"Bearer {KEY}", writing) for writing in ECHO_ENC
 
 def _leaks(text: str) -> list[str]:
     """Return the writings of the key that a text holds."""
-    seen = f"{text}\n{unquote(unquote(text))}"
-    return [writing for writing, echo in ECHOES.items() if echo.lower() in seen.lower()]
+    decoded = f"{text}\n{unquote(unquote(text))}"
+    return [writing for writing, echo in ECHOES.items() if echo.lower() in decoded.lower()]
 
 
 def _ask(service: LocalService, rule: dict[str, Any]) -> tuple[Speech | ServiceError | StoppedError, MemoryLedger]:
     service.set_faults([rule])
-    ledger, ours = MemoryLedger(), Service(base_url=service.url, name="local", api_key=KEY)
-    asked = Utterance("a", TEXT, {"voice": "Cherry", "enable_timestamp": True})
+    ledger, endpoint = MemoryLedger(), Service(base_url=service.url, name="local", api_key=KEY)
+    utterance = Utterance("a", TEXT, {"voice": "Cherry", "enable_timestamp": True})
 
     async def main() -> Speech | ServiceError | StoppedError:
         async with SpeechClient(
-            ours, _card(ours), Limits(max_attempts=1), clock=_quick_clock(), random=Random(1)
-        ) as it:
+            endpoint, _card(endpoint), Limits(max_attempts=1), clock=_quick_clock(), random=Random(1)
+        ) as client:
             try:
-                return await it.synthesize(asked, ledger)
+                return await client.synthesize(utterance, ledger)
             except (ServiceError, StoppedError) as error:
                 return error
 
@@ -68,13 +68,18 @@ def test_a_failure_that_echoes_the_key(
         rule = {"what": "error", "status": status, "form": form, "message": "Bad key", "echo": writing}
         error, ledger = _ask(tone_service, rule)
         assert isinstance(error, ServiceError | StoppedError)
-        told = [repr(error), str(error), "".join(traceback.format_exception(error)), str(pickle.dumps(error.__dict__))]
+        outputs = [
+            repr(error),
+            str(error),
+            "".join(traceback.format_exception(error)),
+            str(pickle.dumps(error.__dict__)),
+        ]
         cause: BaseException | None = error
         while cause is not None:
-            told.append(f"{cause.args} {vars(cause)}")
+            outputs.append(f"{cause.args} {vars(cause)}")
             cause = cause.__context__ or cause.__cause__
-        told += [str(ledger.settlements), caplog.text]
-        assert _leaks("\n".join(told)) == [], (writing, told)
+        outputs += [str(ledger.settlements), caplog.text]
+        assert _leaks("\n".join(outputs)) == [], (writing, outputs)
         caplog.clear()
 
 
@@ -99,16 +104,16 @@ def test_a_dataset_has_no_key_in_it(
     job = job_of(tmp_path, service=service, options={"work_dir": tmp_path / "work"})
     report = run_job(job)
     assert (report.dataset.rejects, report.dataset.speech) == (len(ECHO_ENCODINGS), 6)
-    told = [
+    outputs = [
         repr(job),
         repr(service),
         str(report.to_json()),
         str(read_reject_causes(open_store(job.destination, tmp_path))),
     ]
     for path in filter(Path.is_file, tmp_path.rglob("*")):
-        told.append(path.read_bytes().decode("latin-1"))
+        outputs.append(path.read_bytes().decode("latin-1"))
         if path.suffix == ".parquet":
-            told.append(str(pl.read_parquet(path).select(pl.exclude("audio")).to_dicts()))
-    assert _leaks("\n".join([*told, caplog.text, *capfd.readouterr()])) == []
-    assert any("[redacted]" in text for text in told)
-    assert base64.b64encode(KEY.encode()).decode() not in "".join(told)
+            outputs.append(str(pl.read_parquet(path).select(pl.exclude("audio")).to_dicts()))
+    assert _leaks("\n".join([*outputs, caplog.text, *capfd.readouterr()])) == []
+    assert any("[redacted]" in text for text in outputs)
+    assert base64.b64encode(KEY.encode()).decode() not in "".join(outputs)

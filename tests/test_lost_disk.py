@@ -49,8 +49,16 @@ class ShippingJob(KilledJob):
 
     def command(self) -> list[str]:
         """Return the command line."""
-        where = [str(self.source), self.destination, self.service.url, str(self.work_dir)]
-        return [sys.executable, "-c", _RUN, *where, str(self.max_concurrency), str(self.part_rows), str(self.lease_s)]
+        arguments = [str(self.source), self.destination, self.service.url, str(self.work_dir)]
+        return [
+            sys.executable,
+            "-c",
+            _RUN,
+            *arguments,
+            str(self.max_concurrency),
+            str(self.part_rows),
+            str(self.lease_s),
+        ]
 
     def kill_once_shipped(self) -> None:
         """Start a run, and kill it soon after it began to ship."""
@@ -82,7 +90,11 @@ class ShippingJob(KilledJob):
         entries = self.service.bill(entries=True)["entries"]
         of_text = {text: f"r{number}" for number, text in enumerate(texts)}
         after = [(of_text[entry["text"]], place) for place, entry in enumerate(entries) if entry["charged"]]
-        return [who for who, place in after if who in self.shipped and place >= self.shipped[who]]
+        return [
+            utterance_id
+            for utterance_id, place in after
+            if utterance_id in self.shipped and place >= self.shipped[utterance_id]
+        ]
 
 
 @pytest.mark.slow

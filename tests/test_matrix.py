@@ -99,28 +99,28 @@ def run_trial(
     service.set_faults(rules)
     service.reset_bill()
     ledger = MemoryLedger()
-    ours = Service(base_url=service.url, name="local", auth="none")
+    endpoint = Service(base_url=service.url, name="local", auth="none")
 
     async def main() -> Speech | ServiceError | StoppedError:
-        async with SpeechClient(ours, _card(ours), limits, clock=_quick_clock(), random=Random(1)) as client:
+        async with SpeechClient(endpoint, _card(endpoint), limits, clock=_quick_clock(), random=Random(1)) as client:
             try:
                 return await client.synthesize(Utterance("a", text, parameters), ledger)
             except (ServiceError, StoppedError) as error:
                 return error
 
     result = asyncio.run(main())
-    trial = Trial(result, [ledger.settlements[it.attempt_id] for it in ledger.attempts], service.bill())
+    trial = Trial(result, [ledger.settlements[attempt.attempt_id] for attempt in ledger.attempts], service.bill())
     _check_bill(trial)
     return trial
 
 
 def _check_bill(trial: Trial) -> None:
     """Every request is in the ledger; what was charged is between what is confirmed and what is possible."""
-    billed = sum(it.characters_billed for it in trial.settlements)
-    at_most = sum(it.characters_upper_bound for it in trial.settlements)
-    assert trial.bill["received"] == sum(it.error_code != "Redirected" for it in trial.settlements)
+    billed = sum(settlement.characters_billed for settlement in trial.settlements)
+    at_most = sum(settlement.characters_upper_bound for settlement in trial.settlements)
+    assert trial.bill["received"] == sum(settlement.error_code != "Redirected" for settlement in trial.settlements)
     assert billed <= trial.bill["characters"] <= at_most
-    if all(it.outcome is Outcome.SUCCEEDED for it in trial.settlements):
+    if all(settlement.outcome is Outcome.SUCCEEDED for settlement in trial.settlements):
         assert billed == trial.bill["characters"] == at_most
 
 
@@ -143,12 +143,12 @@ UNREPORTED = {shape for shape in GOOD if shape[:4] not in ("ali_", "hex", "hex_"
 
 @BOTH
 @pytest.mark.parametrize("shape", GOOD)
-@pytest.mark.parametrize("what", [{"what": "shape"}, {"what": "slow", "delay_s": 0.01}], ids=["at once", "slow"])
+@pytest.mark.parametrize("rule", [{"what": "shape"}, {"what": "slow", "delay_s": 0.01}], ids=["at once", "slow"])
 def test_every_shape_brings_the_audio_of_its_text(
-    tone_service: LocalService, what: Rule, shape: str, parameters: Parameters
+    tone_service: LocalService, rule: Rule, shape: str, parameters: Parameters
 ) -> None:
     """The very bytes, whole, in one attempt, with the usage that the shape reports."""
-    trial = run_trial(tone_service, parameters, {**what, "shape": shape})
+    trial = run_trial(tone_service, parameters, {**rule, "shape": shape})
     assert trial.speech.audio.data == tone(TEXT)
     assert (trial.codes, trial.flags) == ([None], ())
     assert trial.speech.usage.characters_reported == (None if shape in UNREPORTED else len(TEXT))
@@ -316,8 +316,8 @@ def test_a_body_without_a_length_is_judged_by_what_it_holds(
 @pytest.mark.parametrize("cut", [False, True])
 def test_headerless_samples_without_a_length_are_flagged(tone_service: LocalService, cut: bool) -> None:
     """Nothing tells whether they are whole, so the row says that."""
-    what = {"what": "cut", "after_bytes": 50_000} if cut else {"what": "shape"}
-    rule = {**what, "shape": "raw", "ends": "connection"}
+    kind = {"what": "cut", "after_bytes": 50_000} if cut else {"what": "shape"}
+    rule = {**kind, "shape": "raw", "ends": "connection"}
     trial = run_trial(tone_service, {**AS_JSON, "response_format": "pcm"}, rule)
     assert trial.speech.audio.data[44:] == tone(TEXT, response_format="pcm")[: 50_000 if cut else None]
     assert "unverified_length" in trial.flags
@@ -468,7 +468,7 @@ _INSIDE_200 = ("inside_200", "sse", "base_resp", "response_error")
 @pytest.mark.parametrize(
     ("form", "parameters"),
     # What other makers answer does not depend on what was asked for.
-    [(form, asked) for form in FORMS for asked in ((AS_JSON,) if form in VENDOR_FORMS else (AS_JSON, AS_STREAM))],
+    [(form, mode) for form in FORMS for mode in ((AS_JSON,) if form in VENDOR_FORMS else (AS_JSON, AS_STREAM))],
 )
 @pytest.mark.parametrize(("status", "code"), _ERRORS)
 def test_every_failure_is_of_its_class_in_every_form(
@@ -493,7 +493,7 @@ def test_every_failure_is_of_its_class_in_every_form(
             assert len(trial.settlements) == tries
         assert trial.bill["charged"] == charge * len(trial.settlements)
         if not may_be_charged:
-            assert {it.characters_upper_bound for it in trial.settlements} == {0}
+            assert {settlement.characters_upper_bound for settlement in trial.settlements} == {0}
 
 
 @BOTH

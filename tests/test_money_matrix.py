@@ -49,20 +49,20 @@ def _say(service: LocalService, model: str, rule: Mapping[str, Any]) -> tuple[Me
     """Say texts to a service under a cap; returns the attempts, what is spent, and what the service charged."""
     service.set_faults([{"what": "shape", **rule}])
     service.reset_bill()
-    ours = Service(base_url=service.url, name="gateway", auth="none")
-    card = CATALOG.card(ours, model)
+    endpoint = Service(base_url=service.url, name="gateway", auth="none")
+    card = CATALOG.card(endpoint, model)
     (price,) = card.prices
     ledger, spent = MemoryLedger(), Cost()
     budget = Budget(BudgetCap(CAPS[model], "CNY"), SpendTally(spent), by_token=card.billing == "tokens")
     limits = Limits(max_attempts=1, max_concurrency=64, requests_per_minute=1e6)
 
-    async def one(client: SpeechClient, text: str) -> None:
+    async def buy(client: SpeechClient, text: str) -> None:
         with suppress(ServiceError, StoppedError):
             await client.synthesize(Utterance(text, text, {"voice": "Cherry"}), ledger)
 
     async def main() -> None:
-        async with SpeechClient(ours, card, limits, budget=budget) as client:
-            await asyncio.gather(*(one(client, text) for text in TEXTS))
+        async with SpeechClient(endpoint, card, limits, budget=budget) as client:
+            await asyncio.gather(*(buy(client, text) for text in TEXTS))
 
     asyncio.run(main())
     bill = service.bill()
@@ -84,10 +84,10 @@ def test_what_cannot_be_true_is_between_confirmed_and_possible(
     assert spent.cost is not None
     assert spent.cost_upper_bound is not None
     assert spent.cost <= charged <= spent.cost_upper_bound
-    assert spent.cost_upper_bound == sum(it.cost_upper_bound or 0 for it in settled)
+    assert spent.cost_upper_bound == sum(settlement.cost_upper_bound or 0 for settlement in settled)
     assert spent.cost_upper_bound <= CAPS[model] or len(settled) == 1
     if shape in {"ali_data", "ali_url", "ali_sse", {"qwen-tts": "openai_sse"}.get(model, "audio_url_object")}:
-        assert all(it.implausible for it in settled if it.outcome is Outcome.SUCCEEDED)
+        assert all(settlement.implausible for settlement in settled if settlement.outcome is Outcome.SUCCEEDED)
         assert spent.cost
 
 
@@ -105,4 +105,4 @@ def test_what_can_be_true_is_the_bill(
     assert spent.cost <= charged
     if model == "qwen3-tts-flash":
         assert spent.cost == charged == spent.cost_upper_bound
-        assert not any(it.implausible for it in ledger.settlements.values())
+        assert not any(settlement.implausible for settlement in ledger.settlements.values())

@@ -36,7 +36,7 @@ from tests.bills import (
     money_of,
     total_of,
 )
-from tests.builders import audio_of, speech_of
+from tests.builders import audio_of, settlement_of
 from tests.datasets import Bench
 from tts_pipeline.attempt import Attempt, Outcome, Settlement
 from tts_pipeline.dataset import claim_high_water

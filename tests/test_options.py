@@ -1,4 +1,4 @@
-"""A job's options: each is written once, and every door has it."""
+"""The options of a job: each is written once, and every interface has it."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def test_every_option_is_written_once() -> None:
 
 def test_every_field_of_a_job_is_an_option() -> None:
     """And every option a field, but for those of the command line alone and of the catalog's prices."""
-    there = {(holder, field.name) for holder, value in HOLDERS.items() for field in fields(value)}
+    job_fields = {(holder, field.name) for holder, value in HOLDERS.items() for field in fields(value)}
     options = {(option.holder, option.parameter) for option in OPTIONS}
-    assert {name for _, name in there - options} == PYTHON_ONLY
-    assert {name for _, name in options - there} == {"voice", "prices", "json", "quiet"}
+    assert {name for _, name in job_fields - options} == PYTHON_ONLY
+    assert {name for _, name in options - job_fields} == {"voice", "prices", "json", "quiet"}
     assert "prices" in inspect.signature(load_catalog).parameters
 
 
@@ -63,9 +63,9 @@ def test_every_option_is_a_flag_in_its_group(command: str) -> None:
     for title, options in GROUPS.items():
         flags = Counter(flag for action in groups[title] for flag in action.option_strings)
         assert {option.flag: flags[option.flag] for option in options} == {option.flag: 1 for option in options}
-    given = [action for action in parser._actions if action.dest in BY_NAME]
-    assert all(action.default is argparse.SUPPRESS for action in given)
-    assert len(given) == len(OPTIONS)
+    actions = [action for action in parser._actions if action.dest in BY_NAME]
+    assert all(action.default is argparse.SUPPRESS for action in actions)
+    assert len(actions) == len(OPTIONS)
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_no_command_shows_a_password(
         command("export", out, tmp_path / "files", "--as", "files"),
         command("export", out, f"{bucket}/exported", "--as", "files", "--json"),
     ]
-    assert [one.status for one in ended] == [0] * len(ended), ended
+    assert [result.status for result in ended] == [0] * len(ended), ended
     failing = [
         command("run", f"{bucket}/none.parquet", out, *flags),
         command("run", remote, out, *flags, "--set", "speed=1.5"),
@@ -91,16 +91,16 @@ def test_no_command_shows_a_password(
         command("export", f"{bucket}/nothing", tmp_path / "x", "--as", "files"),
         command("run", source, f"nosuch://u:{PASSWORD}@x/out", *flags),
     ]
-    assert {one.status for one in failing} == {2}
-    told = [f"{one.out}{one.err}" for one in (*ended, *failing)]
-    told += [
+    assert {result.status for result in failing} == {2}
+    outputs = [f"{result.out}{result.err}" for result in (*ended, *failing)]
+    outputs += [
         str([record.getMessage() for record in caplog.records if record.name == "tts_pipeline"]),
         str(Snapshot(open_store(out, tmp_path)).summary()),
     ]
     stored = fsspec.filesystem("memory").find(bucket.removeprefix("memory:/"))
-    told += [fsspec.filesystem("memory").cat_file(path).decode("latin-1") for path in stored]
-    told += [f"{path}{path.read_text('latin-1')}" for path in tmp_path.rglob("*") if path.is_file()]
-    assert [text for text in told if PASSWORD in text or "hunter2" in text] == []
+    outputs += [fsspec.filesystem("memory").cat_file(path).decode("latin-1") for path in stored]
+    outputs += [f"{path}{path.read_text('latin-1')}" for path in tmp_path.rglob("*") if path.is_file()]
+    assert [text for text in outputs if PASSWORD in text or "hunter2" in text] == []
 
 
 class _Broken:
@@ -115,8 +115,8 @@ class _Broken:
         return url.removeprefix("s3://")
 
     def __getattr__(self, name: str) -> Any:
-        def fail(*given: Any, **_: Any) -> Any:
-            raise self._kind(f"{name} of AKIA7:{PASSWORD}@bucket failed", given)
+        def fail(*args: Any, **_: Any) -> Any:
+            raise self._kind(f"{name} of AKIA7:{PASSWORD}@bucket failed", args)
 
         return fail
 
@@ -128,18 +128,18 @@ def test_a_drivers_error_is_told_without_it(tone_service: LocalService, tmp_path
     job = job_of(
         tmp_path, tone_service.url, destination=place, options={"work_dir": tmp_path / "work", "reuse": place.url}
     )
-    with pytest.raises((StorageError, ConfigurationError)) as met:
+    with pytest.raises((StorageError, ConfigurationError)) as exc_info:
         run_job(job)
-    told = "".join(traceback.format_exception(met.value)) + f"{job!r} {place!r} {place} {met.value.args}"
-    assert "hunter2" not in told
+    text = "".join(traceback.format_exception(exc_info.value)) + f"{job!r} {place!r} {place} {exc_info.value.args}"
+    assert "hunter2" not in text
 
 
 @pytest.mark.parametrize("kind", [OSError, LookupError, Exception])
 def test_a_source_that_its_driver_refuses_is_a_wrong_setting(kind: type[Exception]) -> None:
     """Whatever the driver raises: botocore's own errors, of credentials that are missing too, are no OSError."""
-    with pytest.raises(ConfigurationError, match="cannot open the source") as met:
+    with pytest.raises(ConfigurationError, match="cannot open the source") as exc_info:
         open_source(FsspecPath(f"s3://AKIA7:{PASSWORD}@bucket/in", _Broken(kind)))
-    assert "hunter2" not in "".join(traceback.format_exception(met.value))
+    assert "hunter2" not in "".join(traceback.format_exception(exc_info.value))
 
 
 def test_an_error_drops_it_wherever_it_stands() -> None:

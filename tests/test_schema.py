@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import asdict
 
 from schemas.tables import INPUT_COLUMN, describe_table
-from tests.builders import FLASH_PRICE, NOW_US, audio_of, settlement_of, speech_of
+from tests.builders import FLASH_PRICE, NOW_US, audio_of, make_speech, settlement_of
 from tts_pipeline.attempt import Attempt, Outcome
 from tts_pipeline.models import Reject, Usage, Utterance
 from tts_pipeline.schema import (
@@ -141,7 +141,7 @@ def test_an_attempt_without_a_price_costs_nobody_knows_what() -> None:
 def test_a_speech_and_a_reject_become_their_columns() -> None:
     """Every value has its column; money and instants come out exact."""
     utterance = Utterance("u", "Hello.", {"voice": "Cherry"})
-    values = asdict(SpeechValues.of(speech_of(utterance, audio_of("Hello."), 6)))
+    values = asdict(SpeechValues.of(make_speech(utterance, audio_of("Hello."), 6)))
     speech = _one(values | {"timestamps": None}, speech_schema([]))
     assert (speech["cost"], speech["voice"], speech["language"]) == (Decimal("0.000480000"), "Cherry", "en")
     assert int(speech["created_at"].timestamp() * 1_000_000) == NOW_US

@@ -54,12 +54,12 @@ HEARTS = ("client/synthesis", "client/exchange", "client/assembly", "job/executi
 """What is paid for goes through these: each has tests of its own, in a file of its own."""
 
 OF_NO_MODULE: Mapping[str, str] = {
-    "airflow": "dag_imports dags doors fork guarded page provider standalone tags",
+    "airflow": "dag_imports dags fork guarded operator_arguments page provider standalone tags",
     "browse": "first_paint page",
     "catalog": "structures",
     "cli": "bad_input init living source_columns sources",
     "client": "company_network fuzz_wire without_audio",
-    "dataset": "readers reopen",
+    "dataset": "readers retry_rejects",
     "emulator": "answers",
     "estimates": "agreement",
     "exports": "hostile languages memory",
@@ -218,7 +218,7 @@ def _bounds(node: ast.AST) -> Iterator[ast.expr]:
     elif isinstance(node, ast.Compare) and isinstance(node.left, ast.BinOp) and _is_now(node.left.left):
         yield from (bound for sign, bound in zip(node.ops, node.comparators, strict=True) if isinstance(sign, ast.Lt))
     elif isinstance(node, ast.Call):
-        yield from (given.value for given in node.keywords if given.arg == "timeout")
+        yield from (keyword.value for keyword in node.keywords if keyword.arg == "timeout")
         name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
         yield from {"wait": node.args[:1], "join": node.args[:1], "wait_for": node.args[1:]}.get(name, [])
 

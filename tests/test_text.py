@@ -68,9 +68,9 @@ def test_the_ranges_of_han_are_exact(character: str) -> None:
 
 
 @given(ANY_TEXT, ANY_TEXT)
-def test_billed_characters_add_up(one: str, other: str) -> None:
+def test_billed_characters_add_up(first: str, other: str) -> None:
     """A text costs the same in one piece or in two."""
-    counts = [billed_characters(text, "han_double") for text in (one, other, one + other)]
+    counts = [billed_characters(text, "han_double") for text in (first, other, first + other)]
     assert counts[0] + counts[1] == counts[2]
 
 
@@ -121,9 +121,9 @@ def test_no_limit_known_is_no_limit() -> None:
 )
 def test_what_cannot_be_sent_is_refused(text: str, code: str) -> None:
     """Empty text and lone surrogates are rejects that cost nothing."""
-    with pytest.raises(PermanentError) as caught:
+    with pytest.raises(PermanentError) as exc_info:
         segment_text(text, CARD)
-    assert (caught.value.code, caught.value.may_be_billed) == (code, False)
+    assert (exc_info.value.code, exc_info.value.may_be_billed) == (code, False)
 
 
 def pieces(text: str, limit: int, language: str | None = None) -> list[str]:
@@ -176,9 +176,9 @@ def test_a_grapheme_is_never_cut() -> None:
     """A family of emoji is one grapheme of five code points: under that limit there is no way."""
     family = "\U0001f468\u200d\U0001f469\u200d\U0001f467"
     assert pieces(family * 3, 5) == [family] * 3
-    with pytest.raises(PermanentError) as caught:
+    with pytest.raises(PermanentError) as exc_info:
         segment_text(family * 3, CARD, 4)
-    assert (caught.value.code, caught.value.may_be_billed) == ("TextTooLong", False)
+    assert (exc_info.value.code, exc_info.value.may_be_billed) == ("TextTooLong", False)
 
 
 @pytest.mark.parametrize(
@@ -228,8 +228,8 @@ def test_segments_cover_the_text(text: str, limit: int, unit: Unit) -> None:
 @given(LONG_TEXT, st.integers(8, 40))
 def test_segments_are_few(text: str, limit: int) -> None:
     """No two neighbours would fit in one request."""
-    for one, other in pairwise(segmented(text, limit)):
-        assert len(text[one.start : other.end]) > limit
+    for segment, other in pairwise(segmented(text, limit)):
+        assert len(text[segment.start : other.end]) > limit
 
 
 @pytest.mark.parametrize(
@@ -275,17 +275,17 @@ def test_what_is_read_aloud(text: str) -> None:
 )
 def test_what_has_nothing_to_say(text: str) -> None:
     """Punctuation, emoji, marks, control characters, what is invisible, and markup alone are refused before money."""
-    with pytest.raises(PermanentError) as met:
+    with pytest.raises(PermanentError) as exc_info:
         check_speakable(text)
-    assert (met.value.code, met.value.may_be_billed) == ("UnspeakableText", False)
+    assert (exc_info.value.code, exc_info.value.may_be_billed) == ("UnspeakableText", False)
     check_speakable(text, allow_unspeakable=True)
 
 
 def test_a_text_that_is_too_long_is_refused_before_it_is_looked_at() -> None:
     """Whatever is in it, and whether or not the model has a limit."""
-    with pytest.raises(PermanentError) as met:
+    with pytest.raises(PermanentError) as exc_info:
         check_speakable(" " * (MAX_TEXT_CHARACTERS + 1), allow_unspeakable=True)
-    assert met.value.code == "TextTooLong"
+    assert exc_info.value.code == "TextTooLong"
     check_speakable("a" * MAX_TEXT_CHARACTERS)
 
 

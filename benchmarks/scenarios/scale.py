@@ -91,7 +91,7 @@ def _dataset(arena: Arena, job: Job, settings: Settings) -> tuple[dict[str, dict
     (folder / "parts.json").unlink()
     steps["publish"] = _step("publish", job)
     steps["nothing to do"] = {"seconds": seconds_of(command_of(job), settings.tries).median}
-    for name, pattern in (("descriptor", "dataset.json"), ("marker", "done/*"), ("seal", "parts.json")):
+    for name, pattern in (("descriptor", "dataset.json"), ("marker", "done/*"), ("manifest", "parts.json")):
         sizes[name] = _sizes(folder, pattern)
     sizes["file"] = _sizes(folder, "*/*.*")
     return steps, sizes

@@ -13,9 +13,9 @@ _COLUMNS = ("client", "rows/s", "x script", "CPU ms/row", "x script's", "peak MB
 
 def _expected_s(settings: Settings) -> float:
     runs = 2 * settings.rounds + settings.peer_rounds
-    ours = sum(settings.expected_s(settings.rows(each), each) for each in settings.concurrencies) * runs
+    own_s = sum(settings.expected_s(settings.rows(each), each) for each in settings.concurrencies) * runs
     peers = len(settings.concurrencies) * len(PEERS) * settings.peer_rounds * (settings.peer_s + PROCESS_S)
-    return len(settings.sizes) * (ours + peers)
+    return len(settings.sizes) * (own_s + peers)
 
 
 def _run(arena: Arena, settings: Settings) -> Outcome:
@@ -53,16 +53,16 @@ def table_rows(rounds: Rounds) -> list[list[Cell]]:
     return rows
 
 
-def _promised(rounds: Rounds, where: str) -> dict[str, float]:
-    ours = compare(rounds, OURS.name)
+def _promised(rounds: Rounds, load: str) -> dict[str, float]:
+    comparison = compare(rounds, OURS.name)
     figures = {
-        f"rows/s x script at {where}": ours[f"{ROWS_PER_S}_ratio"].median,
-        f"CPU x script at {where}": ours[f"{CPU}_ratio"].median,
-        f"peak MB at {where}": peak_mb(rounds[OURS.name]),
+        f"rows/s x script at {load}": comparison[f"{ROWS_PER_S}_ratio"].median,
+        f"CPU x script at {load}": comparison[f"{CPU}_ratio"].median,
+        f"peak MB at {load}": peak_mb(rounds[OURS.name]),
     }
     for peer in PEERS:
         others = compare(rounds, peer.name)[ROWS_PER_S].median
-        figures[f"rows/s x {peer.name} at {where}"] = ours[ROWS_PER_S].median / others
+        figures[f"rows/s x {peer.name} at {load}"] = comparison[ROWS_PER_S].median / others
     return figures
 
 

@@ -34,8 +34,8 @@ def main(command: list[str]) -> int:
 
 
 def _kill_descendants() -> None:
-    while found := _descendants(os.getpid()):
-        for pid in found:
+    while pids := _descendants(os.getpid()):
+        for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         with suppress(ChildProcessError):
@@ -44,12 +44,12 @@ def _kill_descendants() -> None:
 
 
 def _descendants(pid: int) -> list[int]:
-    found: list[int] = []
+    pids: list[int] = []
     for listed in Path(f"/proc/{pid}/task").glob("*/children"):
         with suppress(OSError):  # it has ended meanwhile
             for child in map(int, listed.read_text().split()):
-                found += [child, *_descendants(child)]
-    return found
+                pids += [child, *_descendants(child)]
+    return pids
 
 
 if __name__ == "__main__":

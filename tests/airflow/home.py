@@ -35,9 +35,9 @@ class DagRun:
         """The run's."""
         return str(self.result["state"])
 
-    def of(self, task_id: str, what: str = "state") -> list[Any]:
+    def of(self, task_id: str, field: str = "state") -> list[Any]:
         """Return the ``state``, ``tries`` or ``label`` of each instance of a task."""
-        return [task[what] for task in self.result["tasks"] if task["task_id"] == task_id]
+        return [task[field] for task in self.result["tasks"] if task["task_id"] == task_id]
 
     def results(self, task_id: str, key: str = "return_value") -> list[Any]:
         """Return what the instances of a task gave to XCom."""

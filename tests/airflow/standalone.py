@@ -78,7 +78,7 @@ class Standalone:
         answer = self._client.delete(path)
         assert answer.status_code in {204, 404}, answer.text
 
-    def wait_until(self, look: Callable[[], Found | None], what: str, timeout_s: float = 60.0) -> Found:
+    def wait_until(self, look: Callable[[], Found | None], event: str, timeout_s: float = 60.0) -> Found:
         """Look again and again until something is there; returns it.
 
         Raises:
@@ -90,7 +90,7 @@ class Standalone:
                 return value
             assert self._process.poll() is None, f"Airflow ended\n{self.logs()}"
             time.sleep(_LOOK_S)
-        raise AssertionError(f"waited {patience(timeout_s):.0f} s for {what}\n{self.logs()}")
+        raise AssertionError(f"waited {patience(timeout_s):.0f} s for {event}\n{self.logs()}")
 
     def trigger(self, dag_id: str) -> DagRun:
         """Trigger a DAG, as soon as Airflow has read its file."""

@@ -30,15 +30,15 @@ def run_task(operator: BaseOperator, **more: Any) -> Any:
     return operator.execute(context, **{token: ExecutorSafeguard.sentinel_value})
 
 
-def job_fields(folder: Path, **given: Any) -> dict[str, Any]:
+def job_fields(folder: Path, **changes: Any) -> dict[str, Any]:
     """Return a job's fields: the source in a folder, with small parts and a short grace."""
-    limits = Limits(**{"max_concurrency": 8, "stop_grace_s": 1.0, **given.pop("limits", {})})
-    options = RunOptions(**{"limits": limits, "part_rows": 5, **given.pop("options", {})})
+    limits = Limits(**{"max_concurrency": 8, "stop_grace_s": 1.0, **changes.pop("limits", {})})
+    options = RunOptions(**{"limits": limits, "part_rows": 5, **changes.pop("options", {})})
     return {
         "source": str(folder / "lines.parquet"),
         "destination": str(folder / "out"),
         "model": MODEL,
         "parameters": {"voice": "Cherry"},
         "options": options,
-        **given,
+        **changes,
     }

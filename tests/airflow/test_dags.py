@@ -117,11 +117,11 @@ def test_the_sharded_dag_and_the_report(run: Run, tmp_path: Path, service: Local
     assert {row["task_id"] for row in tags} == {"speech_dataset.synthesize"}
     check_bill(tmp_path / "speech" / "books", service)
     report = run("speech_usage_report", conf={"datasets": [f"{tmp_path}/speech/books"]})
-    (told,) = report.results("report")
-    table = pl.read_csv(told["table"])
+    (summary,) = report.results("report")
+    table = pl.read_csv(summary["table"])
     assert table["characters_billed"].sum() == service.bill()["characters"]
     assert (table["voice"].to_list(), table["tag:team"].to_list()) == (["Aiden", "Cherry"], ["audiobooks"] * 2)
-    assert told["cost"] == {"CNY": result["cost"]}
+    assert summary["cost"] == {"CNY": result["cost"]}
 
 
 def test_a_report_of_nothing_is_skipped(run: Run) -> None:

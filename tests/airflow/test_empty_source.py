@@ -20,8 +20,8 @@ from tts_pipeline.airflow.operators.synthesize import SpeechSynthesizeOperator
 from tts_pipeline.emulator.local_service import LocalService
 
 
-def _speak(folder: Path, on_empty: Any = "publish", **given: Any) -> SpeechSynthesizeOperator:
-    return SpeechSynthesizeOperator(task_id="speak", on_empty=on_empty, **job_fields(folder, **given))
+def _speak(folder: Path, on_empty: Any = "publish", **changes: Any) -> SpeechSynthesizeOperator:
+    return SpeechSynthesizeOperator(task_id="speak", on_empty=on_empty, **job_fields(folder, **changes))
 
 
 def _no_source(folder: Path) -> None:
@@ -39,9 +39,9 @@ def test_an_empty_night_can_be_skipped_or_failed(tmp_path: Path, service: LocalS
     night(tmp_path)
     with pytest.raises(AirflowSkipException, match=r"is not there|has no rows"):
         run_task(_speak(tmp_path, "skip"))
-    with pytest.raises(AirflowException, match="on_empty is 'fail'") as raised:
+    with pytest.raises(AirflowException, match="on_empty is 'fail'") as exc_info:
         run_task(_speak(tmp_path, "fail"))
-    assert not isinstance(raised.value, AirflowFailException)
+    assert not isinstance(exc_info.value, AirflowFailException)
     assert not (tmp_path / "out" / "dataset.json").exists()
 
 

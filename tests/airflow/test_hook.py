@@ -40,8 +40,8 @@ def test_a_url_is_a_service_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_connection_may_need_a_query_and_headers(monkeypatch: pytest.MonkeyPatch) -> None:
     """As an object, or as the text that the form makes of one; anything else is said with its name."""
-    given = {"query": '{"api-version": "1"}', "headers": {"X-Region": "eu"}, "key_header": "api-key"}
-    service = _hook_with(monkeypatch, connection("https://gateway.example", **given)).get_conn()
+    fields = {"query": '{"api-version": "1"}', "headers": {"X-Region": "eu"}, "key_header": "api-key"}
+    service = _hook_with(monkeypatch, connection("https://gateway.example", **fields)).get_conn()
     assert (service.query, service.headers) == ({"api-version": "1"}, {"x-region": "eu"})
     assert (service.key_header, service.api_key) == ("api-key", KEY)
     for wrong in ("api-version=1", "[]", '{"a": 1}'):
@@ -71,7 +71,7 @@ def test_a_connection_may_be_a_uri(monkeypatch: pytest.MonkeyPatch, uri: str, ur
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "message"),
     [
         ('{"conn_type": "speech", "host": "modelstream"}', "password of the connection 'speech_default'"),
         ('{"conn_type": "speech", "password": "sk-unused"}', "names no service"),
@@ -80,12 +80,12 @@ def test_a_connection_may_be_a_uri(monkeypatch: pytest.MonkeyPatch, uri: str, ur
         (connection("http://gateway.example"), "plain http"),
     ],
 )
-def test_what_is_wrong_is_said_without_the_key(monkeypatch: pytest.MonkeyPatch, value: str, said: str) -> None:
+def test_what_is_wrong_is_said_without_the_key(monkeypatch: pytest.MonkeyPatch, value: str, message: str) -> None:
     """And where to mend it."""
     monkeypatch.delenv("MODELSTREAM_API_KEY", raising=False)
-    with pytest.raises(ConfigurationError, match=said) as raised:
+    with pytest.raises(ConfigurationError, match=message) as exc_info:
         _hook_with(monkeypatch, value).get_conn()
-    assert "sk-" not in str(raised.value)
+    assert "sk-" not in str(exc_info.value)
 
 
 def test_a_connection_that_is_not_there_is_a_wrong_setting(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,15 +112,15 @@ def test_a_limit_is_a_number_above_0(monkeypatch: pytest.MonkeyPatch, value: obj
         _hook_with(monkeypatch, connection("modelstream", requests_per_minute=value)).limits()
 
 
-@pytest.mark.parametrize("where", ["password", "password with white space", "environment"])
+@pytest.mark.parametrize("place", ["password", "password with white space", "environment"])
 def test_the_key_is_masked_from_the_first_look(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, where: str
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, place: str
 ) -> None:
     """In what Airflow prints, in a repr, in the log; wherever it came from."""
-    key = f"sk-{where.replace(' ', '-')}-masked-from-the-first-look"  # none begins with another: Airflow masks either
+    key = f"sk-{place.replace(' ', '-')}-masked-from-the-first-look"  # none begins with another: Airflow masks either
     monkeypatch.setenv("MODELSTREAM_API_KEY", key)
-    given = {"password": key, "password with white space": f" {key} ", "environment": ""}[where]
-    hook = _hook_with(monkeypatch, connection("modelstream").replace(KEY, given))
+    password = {"password": key, "password with white space": f" {key} ", "environment": ""}[place]
+    hook = _hook_with(monkeypatch, connection("modelstream").replace(KEY, password))
     with caplog.at_level(logging.DEBUG):
         service = hook.get_conn()
     assert service.api_key == key
@@ -130,13 +130,13 @@ def test_the_key_is_masked_from_the_first_look(
 
 def test_testing_a_connection_buys_nothing(service: LocalService) -> None:
     """The service is asked for what it does not charge for."""
-    good, said = SpeechHook().test_connection()
-    assert good, said
+    good, message = SpeechHook().test_connection()
+    assert good, message
     assert service.bill()["requests"] == 0
 
 
 def test_testing_a_connection_tells_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     """No service there; no such service."""
     assert _hook_with(monkeypatch, connection("http://127.0.0.1:9")).test_connection()[0] is False
-    good, said = _hook_with(monkeypatch, connection("nowhere")).test_connection()
-    assert (good, "unknown service" in said) == (False, True)
+    good, message = _hook_with(monkeypatch, connection("nowhere")).test_connection()
+    assert (good, "unknown service" in message) == (False, True)

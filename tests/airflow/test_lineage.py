@@ -27,18 +27,21 @@ def test_inputs_outputs_and_row_counts(tmp_path: Path, service: LocalService) ->
     write_lines(tmp_path / "lines.parquet", 6)
     speak = SpeechSynthesizeOperator(task_id="speak", **job_fields(tmp_path))
     run_task(speak)
-    found: Any = DefaultExtractor(speak).extract_on_complete(None)
-    assert [(one.namespace, one.name) for one in found.inputs] == [("file", f"{tmp_path}/lines.parquet")]
-    (output,) = found.outputs
+    lineage: Any = DefaultExtractor(speak).extract_on_complete(None)
+    assert [(dataset.namespace, dataset.name) for dataset in lineage.inputs] == [("file", f"{tmp_path}/lines.parquet")]
+    (output,) = lineage.outputs
     assert (output.namespace, output.name) == ("file", f"{tmp_path}/out")
     assert output.outputFacets["outputStatistics"].rowCount == 6
     report = SpeechUsageReportOperator(
         task_id="report", datasets=[f"{tmp_path}/out"], by=["outcome"], destination=f"{tmp_path}/bill.csv"
     )
     run_task(report)
-    told: Any = DefaultExtractor(report).extract_on_complete(None)
-    assert ([one.name for one in told.inputs], told.outputs[0].name) == ([output.name], f"{tmp_path}/bill.csv")
-    assert told.outputs[0].outputFacets["outputStatistics"].rowCount == 1
+    report_lineage: Any = DefaultExtractor(report).extract_on_complete(None)
+    assert ([dataset.name for dataset in report_lineage.inputs], report_lineage.outputs[0].name) == (
+        [output.name],
+        f"{tmp_path}/bill.csv",
+    )
+    assert report_lineage.outputs[0].outputFacets["outputStatistics"].rowCount == 1
 
 
 def _greeting() -> pa.Table:
@@ -52,12 +55,12 @@ def test_a_function_is_no_input(tmp_path: Path, service: LocalService) -> None:
     with DAG("spoken", schedule=None):
         operator = task.speech(**fields)(_greeting)().operator
     run_task(operator)
-    found: Any = DefaultExtractor(operator).extract_on_complete(None)
-    assert (found.inputs, [one.name for one in found.outputs]) == ([], [f"{tmp_path}/out"])
+    lineage: Any = DefaultExtractor(operator).extract_on_complete(None)
+    assert (lineage.inputs, [dataset.name for dataset in lineage.outputs]) == ([], [f"{tmp_path}/out"])
 
 
 @pytest.mark.parametrize(
-    ("place", "named"),
+    ("place", "identity"),
     [
         ("s3://bucket/a/b/", ("s3://bucket", "a/b")),
         ("gs://bucket", ("gs://bucket", "/")),
@@ -65,7 +68,7 @@ def test_a_function_is_no_input(tmp_path: Path, service: LocalService) -> None:
         ("file:///data/a", ("file", "/data/a")),
     ],
 )
-def test_places_are_named_as_openlineage_names_them(place: str, named: tuple[str, str]) -> None:
+def test_places_are_named_as_openlineage_names_them(place: str, identity: tuple[str, str]) -> None:
     """So that other tools' tasks meet ours; a count that is not known is not told."""
     (output,) = lineage_of([], place, None).outputs
-    assert (output.namespace, output.name, output.outputFacets) == (*named, {})
+    assert (output.namespace, output.name, output.outputFacets) == (*identity, {})

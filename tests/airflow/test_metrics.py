@@ -27,16 +27,16 @@ class Recorder(NoStatsLogger):
     """A backend for metrics, as StatsD's and OpenTelemetry's are, that keeps what it gets."""
 
     def __init__(self) -> None:
-        self.got: dict[str, tuple[float, dict[str, str]]] = {}
+        self.metrics: dict[str, tuple[float, dict[str, str]]] = {}
 
     def incr(self, stat: str, count: int = 0, *_: Any, tags: Any = None, **__: Any) -> None:  # type: ignore[override]
-        self.got[stat] = (count, tags)
+        self.metrics[stat] = (count, tags)
 
     def gauge(self, stat: str, value: float, *_: Any, tags: Any = None, **__: Any) -> None:  # type: ignore[override]
-        self.got[stat] = (value, tags)
+        self.metrics[stat] = (value, tags)
 
     def timing(self, stat: str, dt: Any, *_: Any, tags: Any = None, **__: Any) -> None:  # type: ignore[override]
-        self.got[stat] = (dt, tags)
+        self.metrics[stat] = (dt, tags)
 
 
 @pytest.fixture
@@ -53,10 +53,10 @@ def test_a_run_is_counted(tmp_path: Path, service: LocalService, recorder: Recor
     write_lines(tmp_path / "lines.parquet", 6)
     service.set_faults([{"what": "refuse", "text": "Line 3."}])
     run_task(SpeechSynthesizeOperator(task_id="speak", **job_fields(tmp_path)))
-    got = {name: value for name, value in recorder.got.items() if name.startswith("speech.")}
-    latency, _ = got.pop("speech.latency")
+    metrics = {name: value for name, value in recorder.metrics.items() if name.startswith("speech.")}
+    latency, _ = metrics.pop("speech.latency")
     assert 0 < latency < 5_000
-    assert got == {
+    assert metrics == {
         "speech.rows": (6, TAGS),
         "speech.rejects": (1, TAGS),
         "speech.attempts": (6, TAGS),
@@ -71,5 +71,5 @@ def test_a_run_that_was_stopped_is_counted_too(tmp_path: Path, service: LocalSer
     service.set_faults([{"what": "error", "status": 402, "code": "Arrearage", "message": "no", "after": 3}])
     with pytest.raises(AirflowFailException):
         run_task(SpeechSynthesizeOperator(task_id="speak", **job_fields(tmp_path, limits={"max_concurrency": 1})))
-    assert recorder.got["speech.rows"][0] == 3
-    assert recorder.got["speech.attempts"][0] == 4
+    assert recorder.metrics["speech.rows"][0] == 3
+    assert recorder.metrics["speech.attempts"][0] == 4

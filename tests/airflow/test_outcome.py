@@ -58,9 +58,9 @@ def test_other_errors_are_left_alone() -> None:
     """A mistake of ours shows as one."""
     with pytest.raises(ZeroDivisionError), airflow_errors():
         raise ZeroDivisionError
-    with pytest.raises(AirflowFailException) as raised, airflow_errors():
+    with pytest.raises(AirflowFailException) as exc_info, airflow_errors():
         raise _FINAL[0]
-    assert raised.value.__cause__ is _FINAL[0]
+    assert exc_info.value.__cause__ is _FINAL[0]
 
 
 def test_a_result_fits_into_xcom() -> None:

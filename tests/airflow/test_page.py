@@ -50,12 +50,12 @@ def test_every_field_of_the_connection_is_explained() -> None:
 
 def test_the_templates_of_every_operator() -> None:
     """``the same`` is as the first operator."""
-    told = {row[0].strip("`"): row[2] for row in _table("operator")}
+    cells = {row[0].strip("`"): row[2] for row in _table("operator")}
     first = ", ".join(f"`{name}`" for name in SpeechSynthesizeOperator.template_fields)
     for operator in OPERATORS:
-        fields = re.findall(r"`(\w+)`", told.pop(operator.__name__).replace("the same", first))
+        fields = re.findall(r"`(\w+)`", cells.pop(operator.__name__).replace("the same", first))
         assert fields == list(operator.template_fields), operator
-    assert not told
+    assert not cells
 
 
 def _table(first_column: str) -> list[list[str]]:

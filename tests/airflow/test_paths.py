@@ -64,10 +64,10 @@ def test_a_url_without_a_connection_is_the_drivers_own() -> None:
 )
 def test_a_connection_opens_a_place(bucket: Any, place: Any, conn_id: str | None) -> None:
     """In the URL, in the path, or beside it, which goes first; it is no part of the place's name."""
-    found = resolve_path(place, conn_id)
-    assert isinstance(found, FsspecPath)
-    assert (found.url, found.filesystem) == ("s3://bucket/a/b", bucket)
-    assert "test" not in repr(found)
+    location = resolve_path(place, conn_id)
+    assert isinstance(location, FsspecPath)
+    assert (location.url, location.filesystem) == ("s3://bucket/a/b", bucket)
+    assert "test" not in repr(location)
 
 
 def test_storage_without_a_provider_is_told() -> None:
@@ -94,12 +94,12 @@ def test_source_dataset_and_report_on_s3(tmp_path: Path, service: LocalService, 
         by=["voice"],
         destination="s3://lake@bucket/reports/one.csv",
     )
-    told = run_task(report)
-    assert told["table"] == "s3://bucket/reports/one.csv"
+    summary = run_task(report)
+    assert summary["table"] == "s3://bucket/reports/one.csv"
     again = SpeechSynthesizeOperator(task_id="speak", outlets=[Asset("spoken")], **fields)
     context = context_of(again)
     run_task(again, outlet_events=context["outlet_events"])
     event = SimpleNamespace(extra=context["outlet_events"][Asset("spoken")].extra)
     report.datasets, report.datasets_conn_id = [], None
-    assert run_task(report, triggering_asset_events={"spoken": [event]}) == told
+    assert run_task(report, triggering_asset_events={"spoken": [event]}) == summary
     assert bucket.cat_file("bucket/reports/one.csv").startswith(b"voice,requests")

@@ -60,12 +60,12 @@ def test_everything_that_is_named_is_there() -> None:
     for kind in ("hooks", "operators"):
         for module in info[kind][0]["python-modules"]:
             import_module(module)
-    named = [
+    paths = [
         info["connection-types"][0]["hook-class-name"],
         *info["extra-links"],
         *(each["class-name"] for each in info["task-decorators"]),
     ]
-    for path in named:
+    for path in paths:
         module, _, name = path.rpartition(".")
         assert callable(getattr(import_module(module), name))
 
@@ -74,14 +74,16 @@ def test_every_operator_module_is_named() -> None:
     """A new one is in the catalogue."""
     folder = Path(str(import_module("tts_pipeline.airflow.operators").__file__)).parent
     modules = {path.stem for path in folder.glob("*.py")} - {"__init__", "base"}
-    named = get_provider_info()["operators"][0]["python-modules"]
-    assert {name.rpartition(".")[2] for name in named} == modules
+    module_names = get_provider_info()["operators"][0]["python-modules"]
+    assert {name.rpartition(".")[2] for name in module_names} == modules
 
 
 def test_airflow_finds_the_provider() -> None:
     """By the entry point of the installed package: connection form, hook, link, decorator."""
-    (found,) = [each for each in entry_points(group="apache_airflow_provider") if each.module == "tts_pipeline.airflow"]
-    assert found.load() is get_provider_info
+    (entry_point,) = [
+        each for each in entry_points(group="apache_airflow_provider") if each.module == "tts_pipeline.airflow"
+    ]
+    assert entry_point.load() is get_provider_info
     manager: Any = ProvidersManager()  # type: ignore[no-untyped-call]  # has no types, as of 3.3.2
     runtime = ProvidersManagerTaskRuntime()  # type: ignore[no-untyped-call]  # nor has this
     assert "tts-pipeline" in manager.providers

@@ -17,9 +17,9 @@ from tests.airflow.tasks import job_fields
 from tts_pipeline.airflow.task_group import speech_dataset
 
 
-def _dag(folder: Path, **given: Any) -> tuple[DAG, TaskGroup]:
+def _dag(folder: Path, **changes: Any) -> tuple[DAG, TaskGroup]:
     with DAG("spoken", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)) as dag:
-        return dag, speech_dataset(**{**job_fields(folder), **given})
+        return dag, speech_dataset(**{**job_fields(folder), **changes})
 
 
 def test_plan_map_publish(tmp_path: Path) -> None:

@@ -70,11 +70,11 @@ def test_a_clip_that_is_too_long_is_refused(kind: str) -> None:
     """By its header or while it is decoded, whichever says so first, without the memory that it would take."""
     data = TOO_LONG[kind]()
     tracemalloc.start()
-    with pytest.raises(UnreadableError) as met:
+    with pytest.raises(UnreadableError) as exc_info:
         measure_bytes(data)
     peak_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert met.value.code == "ClipTooLong"
+    assert exc_info.value.code == "ClipTooLong"
     assert peak_bytes < 2 * len(data) + 20_000_000
 
 
@@ -123,9 +123,9 @@ def test_what_is_said_of_a_clip_is_not_believed_when_it_is_decoded() -> None:
     """A dataset or a reuse store may say a second of what lasts for hours, or that it is a WAV."""
     bomb = Audio(silence("FLAC", MAX_CLIP_S + 60), "wav", RATE_HZ, 1, 1_000)
     assert assess(bomb, "Hello.", "en") == (UNDECODABLE,)
-    with pytest.raises(UnreadableError) as met:
+    with pytest.raises(UnreadableError) as exc_info:
         convert(bomb, AudioSettings("flac"), max_s=60)
-    assert met.value.code == "ClipTooLong"
+    assert exc_info.value.code == "ClipTooLong"
 
 
 def test_what_was_joined_may_be_longer_than_one_answer() -> None:

@@ -95,9 +95,9 @@ def test_two_wavs_of_16_bits_keep_their_very_samples() -> None:
     """Also where the headers of a stream's chunks have no lengths, and where the first chunk is a header alone."""
     data = sample("wav", seconds=SECONDS)
     endless = data[:4] + b"\xff" * 4 + data[8:40] + b"\xff" * 4 + data[44:]
-    wanted = wrap_pcm(data[44:] * 2, 24_000)
+    expected = wrap_pcm(data[44:] * 2, 24_000)
     for body in (data + data, endless + endless, endless + data, data[:44] + data + data, data + b"\r\n" + data):
-        assert measure_bytes(body)[0].data == wanted
+        assert measure_bytes(body)[0].data == expected
 
 
 def test_an_mp3_without_a_length_is_decoded_to_its_end() -> None:
@@ -126,12 +126,12 @@ def test_an_mp3_that_goes_on_behind_its_length_is_mended() -> None:
     assert audio.duration_ms > 2 * 250
 
 
-@pytest.mark.parametrize("told", [0, 1, 1_000])
-def test_a_flac_is_as_long_as_its_frames(told: int) -> None:
+@pytest.mark.parametrize("header_samples", [0, 1, 1_000])
+def test_a_flac_is_as_long_as_its_frames(header_samples: int) -> None:
     """A header that was written before the end was known, or lies: mended, so that others decode all of it."""
     data = sample("flac", seconds=SECONDS)
     packed = int.from_bytes(data[18:26])
-    audio, _ = measure_bytes(data[:18] + (packed >> 36 << 36 | told).to_bytes(8) + data[26:])
+    audio, _ = measure_bytes(data[:18] + (packed >> 36 << 36 | header_samples).to_bytes(8) + data[26:])
     assert audio.data == data
     assert (audio.duration_ms, decoded_ms(audio)) == (250, 250)
 

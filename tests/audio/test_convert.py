@@ -16,14 +16,14 @@ NAMES = ["wav", "flac", "mp3", "ogg"]
 
 
 @pytest.mark.parametrize("rate_hz", [None, 8_000, 16_000, 24_000, 44_100])
-@pytest.mark.parametrize("wanted", NAMES)
+@pytest.mark.parametrize("target", NAMES)
 @pytest.mark.parametrize("name", ["wav", "flac", "mp3", "ogg vorbis"])
-def test_every_format_becomes_every_other(name: str, wanted: str, rate_hz: int | None) -> None:
+def test_every_format_becomes_every_other(name: str, target: str, rate_hz: int | None) -> None:
     """The result has the wanted format and rate, lasts as long, and its bytes say so themselves."""
     before = playable_audio(sample(name, seconds=0.75))
-    after = convert(before, AudioSettings(wanted, rate_hz))
+    after = convert(before, AudioSettings(target, rate_hz))
     assert playable_audio(after.data) == after
-    assert (after.format, after.sample_rate_hz, after.channels) == (wanted, rate_hz or 24_000, 1)
+    assert (after.format, after.sample_rate_hz, after.channels) == (target, rate_hz or 24_000, 1)
     assert after.duration_ms == before.duration_ms
 
 
@@ -67,18 +67,18 @@ def test_aac_can_only_be_kept() -> None:
     """As received it stays; any other wish is an error that names the way out."""
     audio = playable_audio(adts_file(10))
     assert convert(audio, AudioSettings()) is audio
-    for wanted in (AudioSettings("wav"), AudioSettings(sample_rate_hz=16_000)):
-        with pytest.raises(PermanentError) as met:
-            convert(audio, wanted)
-        assert met.value.code == "UnsupportedAudio"
+    for settings in (AudioSettings("wav"), AudioSettings(sample_rate_hz=16_000)):
+        with pytest.raises(PermanentError) as exc_info:
+            convert(audio, settings)
+        assert exc_info.value.code == "UnsupportedAudio"
 
 
 @pytest.mark.parametrize("data", [b"RIFF????WAVE", wrap_pcm(b"", 24_000)])
 def test_what_has_no_sound_is_transient(data: bytes) -> None:
     """Undecodable, or a header only."""
-    with pytest.raises(TransientError) as met:
+    with pytest.raises(TransientError) as exc_info:
         convert(Audio(data, "wav", 24_000, 1, 0), AudioSettings("flac"))
-    assert met.value.code == "MalformedAudio"
+    assert exc_info.value.code == "MalformedAudio"
 
 
 @pytest.mark.parametrize(
@@ -115,6 +115,6 @@ def test_settings_that_can_be_met_pass(settings: AudioSettings) -> None:
 )
 def test_settings_that_cannot_be_met_are_refused(settings: AudioSettings, words: list[str]) -> None:
     """Before anything is bought, naming what is allowed. As received may be MP3, so its rates hold there."""
-    with pytest.raises(ConfigurationError) as met:
+    with pytest.raises(ConfigurationError) as exc_info:
         check_settings(settings)
-    assert all(word in str(met.value) for word in words), str(met.value)
+    assert all(word in str(exc_info.value) for word in words), str(exc_info.value)

@@ -37,7 +37,7 @@ def test_formats_are_those_that_can_be_written() -> None:
 @pytest.mark.parametrize("name", ["aac", "m4a", "webm", "as-received"])
 def test_what_libsndfile_cannot_read_is_permanent(name: str) -> None:
     """The next attempt would bring the same format: the hint says which to ask for."""
-    with pytest.raises(PermanentError) as met:
+    with pytest.raises(PermanentError) as exc_info:
         encoding_of(name)
-    assert (met.value.code, met.value.may_be_billed) == ("UnsupportedAudio", True)
-    assert "response_format" in str(met.value)
+    assert (exc_info.value.code, exc_info.value.may_be_billed) == ("UnsupportedAudio", True)
+    assert "response_format" in str(exc_info.value)

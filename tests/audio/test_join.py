@@ -39,8 +39,8 @@ def test_a_single_piece_is_the_same_object() -> None:
     audio = encode_samples(voice(0.2))
     assert join([audio], 300) == (audio, (0,))
     assert join([audio], 300)[0] is audio
-    wanted = AudioSettings("flac", 16_000)
-    assert join([audio], 300, wanted) == (convert(audio, wanted), (0,))
+    settings = AudioSettings("flac", 16_000)
+    assert join([audio], 300, settings) == (convert(audio, settings), (0,))
 
 
 @pytest.mark.parametrize("name", ["wav", "flac", "mp3", "ogg"])
@@ -77,9 +77,9 @@ def test_joined_and_converted_in_one() -> None:
 @pytest.mark.parametrize("bad", [wrap_pcm(b"", 24_000), b"RIFF????WAVE"])
 def test_a_piece_without_sound_spoils_the_whole(bad: bytes) -> None:
     """There is no half utterance."""
-    with pytest.raises(TransientError) as met:
+    with pytest.raises(TransientError) as exc_info:
         join([encode_samples(voice(0.1)), Audio(bad, "wav", 24_000, 1, 0)], 0)
-    assert met.value.code == "MalformedAudio"
+    assert exc_info.value.code == "MalformedAudio"
 
 
 @settings(max_examples=25)

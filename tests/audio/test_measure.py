@@ -78,9 +78,9 @@ def test_an_ogg_without_its_end() -> None:
 def test_a_cut_file_is_refused(name: str, complete: bool) -> None:
     """Whether or not the connection looked whole, the container tells."""
     data = sample(name, seconds=0.7)
-    with pytest.raises(TransientError) as met:
+    with pytest.raises(TransientError) as exc_info:
         measure_bytes(data[: len(data) * 2 // 3 + 1], complete=complete)
-    assert (met.value.code, met.value.may_be_billed) == ("MalformedAudio", True)
+    assert (exc_info.value.code, exc_info.value.may_be_billed) == ("MalformedAudio", True)
 
 
 @pytest.mark.parametrize(
@@ -98,17 +98,17 @@ def test_a_cut_file_is_refused(name: str, complete: bool) -> None:
 )
 def test_what_cannot_be_played_is_transient(data: bytes, rate: int | None) -> None:
     """Empty, only a header, half a sample, rubbish behind a magic number."""
-    with pytest.raises(TransientError) as met:
+    with pytest.raises(TransientError) as exc_info:
         measure_bytes(data, pcm_sample_rate_hz=rate)
-    assert met.value.code == "MalformedAudio"
+    assert exc_info.value.code == "MalformedAudio"
 
 
 @pytest.mark.parametrize("data", [b"no audio at all", b"\0\0\0", b"\r\n" * 99, b"<html></html>", b"RIF"])
 def test_what_is_no_audio_is_not_bought_again(data: bytes) -> None:
     """Whole and of no known format, unless the connection may have cut it."""
-    with pytest.raises(UnreadableError) as met:
+    with pytest.raises(UnreadableError) as exc_info:
         measure_bytes(data)
-    assert met.value.code == "UnreadableAudio"
+    assert exc_info.value.code == "UnreadableAudio"
     with pytest.raises(TransientError):
         measure_bytes(data, complete=False)
 
@@ -117,10 +117,10 @@ def test_what_is_no_audio_is_not_bought_again(data: bytes) -> None:
 def test_a_wav_of_a_codec_that_is_not_known_is_not_bought_again(kind: int) -> None:
     """Its sizes are right, so nothing was cut."""
     data = sample("wav", seconds=0.1)
-    with pytest.raises(UnreadableError) as met:
+    with pytest.raises(UnreadableError) as exc_info:
         measure_bytes(data[:20] + struct.pack("<H", kind) + data[22:])
-    assert met.value.code == "UnsupportedAudio"
-    assert "0x" not in met.value.message
+    assert exc_info.value.code == "UnsupportedAudio"
+    assert "0x" not in exc_info.value.message
 
 
 @pytest.mark.parametrize("junk", [b"\r\n", b"\0", b"\0" * 9_999, b"\xef\xbb\xbf", b"\n\n\xef\xbb\xbf \0"])
@@ -135,10 +135,10 @@ def test_blanks_and_zeros_before_a_container_are_left_out(name: str, junk: bytes
 @pytest.mark.parametrize("data", [b"\0\0\0\x20ftypM4A \0\0", b"\x1a\x45\xdf\xa3\0\0", b"#!AMR\n\0", sample("aiff")])
 def test_a_format_that_cannot_be_measured_is_permanent(data: bytes) -> None:
     """The next attempt would bring the same format: the hint says which to ask for."""
-    with pytest.raises(PermanentError) as met:
+    with pytest.raises(PermanentError) as exc_info:
         measure_bytes(data)
-    assert met.value.code == "UnsupportedAudio"
-    assert "response_format" in str(met.value)
+    assert exc_info.value.code == "UnsupportedAudio"
+    assert "response_format" in str(exc_info.value)
 
 
 def test_lengths_are_rounded_to_the_nearest_millisecond() -> None:

@@ -17,18 +17,18 @@ from tts_pipeline.audio.mpeg import id3_length, read_adts_frame, read_mp3_frame,
 def test_mp3_is_measured_as_decoders_do(sample_rate_hz: int, channels: int) -> None:
     """MPEG 1, 2 and 2.5, mono and stereo: samples without the encoder's delay and padding, as libsndfile counts."""
     data = sample("mp3", sample_rate_hz=sample_rate_hz, channels=channels, seconds=0.7)
-    found, truth = scan_frames(data, read_mp3_frame), soundfile.info(io.BytesIO(data))
-    assert found is not None
-    assert (found.samples, found.sample_rate_hz, found.channels) == (truth.frames, truth.samplerate, truth.channels)
-    assert not found.is_cut
+    scan, truth = scan_frames(data, read_mp3_frame), soundfile.info(io.BytesIO(data))
+    assert scan is not None
+    assert (scan.samples, scan.sample_rate_hz, scan.channels) == (truth.frames, truth.samplerate, truth.channels)
+    assert not scan.is_cut
 
 
 def test_every_cut_of_an_mp3_is_noticed() -> None:
     """In the middle of a frame, or between two: the file says how many there are."""
     data = sample("mp3", seconds=0.3)
     for length in range(len(data) - 1):
-        found = scan_frames(data[:length], read_mp3_frame)
-        assert found is None or found.is_cut, length
+        scan = scan_frames(data[:length], read_mp3_frame)
+        assert scan is None or scan.is_cut, length
 
 
 def test_a_stream_without_a_tag_is_cut_only_within_a_frame() -> None:
@@ -37,9 +37,9 @@ def test_a_stream_without_a_tag_is_cut_only_within_a_frame() -> None:
     first = read_mp3_frame(tagged, 0)
     assert first is not None
     data = tagged[first.length_bytes :]
-    found = scan_frames(data, read_mp3_frame)
-    assert found is not None
-    assert not found.is_cut
+    scan = scan_frames(data, read_mp3_frame)
+    assert scan is not None
+    assert not scan.is_cut
     for missing in (1, 100):
         cut = scan_frames(data[:-missing], read_mp3_frame)
         assert cut is not None
@@ -72,9 +72,9 @@ def test_rubbish_between_frames_is_stepped_over() -> None:
 def test_adts() -> None:
     """1,024 samples a frame; half a frame is a cut."""
     data = adts_file(5)
-    found = scan_frames(data, read_adts_frame)
-    assert found is not None
-    assert (found.samples, found.sample_rate_hz, found.channels, found.is_cut) == (5 * 1_024, 24_000, 1, False)
+    scan = scan_frames(data, read_adts_frame)
+    assert scan is not None
+    assert (scan.samples, scan.sample_rate_hz, scan.channels, scan.is_cut) == (5 * 1_024, 24_000, 1, False)
     cut = scan_frames(data[:-1], read_adts_frame)
     assert cut is not None
     assert cut.is_cut

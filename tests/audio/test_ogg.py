@@ -18,5 +18,5 @@ def test_every_cut_shows() -> None:
     """Within a page it is cut; between two pages the last one is missing."""
     data = sample("ogg vorbis", seconds=0.2)
     for length in range(1, len(data)):
-        found = scan_pages(data[:length])
-        assert found.is_cut or not found.is_last
+        scan = scan_pages(data[:length])
+        assert scan.is_cut or not scan.is_last

@@ -37,8 +37,8 @@ def test_samples_of_every_kind_are_heard_right(name: str, is_big_endian: bool) -
         file.getvalue(), FORMATS[name]._replace(is_big_endian=is_big_endian), complete=True
     )
     file.seek(0)
-    wanted = soundfile.read(file, samplerate=16_000, channels=2, format="RAW", subtype=subtype, endian=endian)[0]
-    assert np.array_equal(soundfile.read(io.BytesIO(audio.data))[0], wanted)
+    expected = soundfile.read(file, samplerate=16_000, channels=2, format="RAW", subtype=subtype, endian=endian)[0]
+    assert np.array_equal(soundfile.read(io.BytesIO(audio.data))[0], expected)
     assert (audio.format, audio.sample_rate_hz, audio.channels, audio.duration_ms, flags) == ("wav", 16_000, 2, 100, ())
     assert make_playable(audio.data, complete=True) == (audio, ())
 

@@ -62,9 +62,9 @@ def test_speech_has_no_flag(speech: Audio) -> None:
 @pytest.mark.parametrize("rate_hz", [8_000, 16_000, 48_000])
 def test_the_format_makes_no_difference(speech: Audio, name: str, rate_hz: int) -> None:
     """Speech is judged as heard: converted it has no flag, and silence is silence."""
-    wanted = AudioSettings(name, rate_hz)
-    assert assess(convert(speech, wanted), TEXT, "en") == ()
-    assert "silent" in assess(convert(encode_samples(np.zeros(48_000)), wanted), TEXT, "en")
+    settings = AudioSettings(name, rate_hz)
+    assert assess(convert(speech, settings), TEXT, "en") == ()
+    assert "silent" in assess(convert(encode_samples(np.zeros(48_000)), settings), TEXT, "en")
 
 
 @pytest.mark.parametrize("text", ["Hi", "Yes.", "42", "BBC", "1948", "50 %", "NATO and UNESCO", "user@example.com"])
@@ -122,7 +122,7 @@ def test_cut_short(speech_samples: npt.NDArray[np.float32]) -> None:
     """Ended within a sound: 40 % missing, and at most places."""
     assert "cut_tail" in flags_of(speech_samples[: len(speech_samples) * 6 // 10])
     flags = [flags_of(speech_samples[: len(speech_samples) * percent // 100]) for percent in range(30, 95)]
-    assert sum(bool(found) for found in flags) > 0.8 * len(flags)
+    assert sum(bool(row_flags) for row_flags in flags) > 0.8 * len(flags)
 
 
 def test_too_short(speech_samples: npt.NDArray[np.float32]) -> None:

@@ -127,17 +127,17 @@ def test_samples_that_are_no_numbers_are_malformed(wrong: float) -> None:
     """A float file can hold them, and nothing can be done with them."""
     file = io.BytesIO()
     soundfile.write(file, np.array([0.1, wrong, 0.1]), 24_000, format="WAV", subtype="FLOAT")
-    with pytest.raises(TransientError) as met:
+    with pytest.raises(TransientError) as exc_info:
         decode(playable_audio(file.getvalue()))
-    assert met.value.code == "MalformedAudio"
+    assert exc_info.value.code == "MalformedAudio"
 
 
 @pytest.mark.parametrize("data", [b"", b"no audio at all", b"RIFF\0\0\0\0WAVE", b"fLaC" + bytes(50)])
 def test_what_does_not_decode_is_transient(data: bytes) -> None:
     """Whatever was claimed of the bytes."""
-    with pytest.raises(TransientError) as met:
+    with pytest.raises(TransientError) as exc_info:
         decode(Audio(data, "wav", 24_000, 1, 1000))
-    assert (met.value.code, met.value.may_be_billed) == ("MalformedAudio", True)
+    assert (exc_info.value.code, exc_info.value.may_be_billed) == ("MalformedAudio", True)
 
 
 def test_a_header_without_sound() -> None:
@@ -147,9 +147,9 @@ def test_a_header_without_sound() -> None:
 
 def test_a_format_that_cannot_be_read_is_permanent() -> None:
     """AAC is measured and kept, not decoded."""
-    with pytest.raises(PermanentError) as met:
+    with pytest.raises(PermanentError) as exc_info:
         decode(Audio(noise(0.1).tobytes(), "aac", 24_000, 1, 1000))
-    assert met.value.code == "UnsupportedAudio"
+    assert exc_info.value.code == "UnsupportedAudio"
 
 
 def test_milliseconds_are_rounded_half_up() -> None:

@@ -154,18 +154,18 @@ def test_what_is_no_sound(data: bytes) -> None:
 def test_a_form_that_no_speech_has_is_refused(channels: int, rate_hz: int) -> None:
     """By the header alone, whatever follows it, and not bought again."""
     head = struct.pack("<HHIIHH", 1, channels, rate_hz, 0, 2, 16)
-    with pytest.raises(UnreadableError) as met:
+    with pytest.raises(UnreadableError) as exc_info:
         read_wav(WAV[:20] + head + WAV[36:])
-    assert met.value.code == "ImplausibleAudio"
+    assert exc_info.value.code == "ImplausibleAudio"
 
 
 @pytest.mark.parametrize(("kind", "bits"), [(1, 0), (1, 64), (1, 65_535), (3, 16), (7, 16)])
 def test_samples_of_a_size_that_cannot_be_are_refused(kind: int, bits: int) -> None:
     """By the header alone, and not bought again."""
     head = struct.pack("<HHIIHH", kind, 1, 24_000, 48_000, 2, bits)
-    with pytest.raises(UnreadableError) as met:
+    with pytest.raises(UnreadableError) as exc_info:
         read_wav(WAV[:20] + head + WAV[36:])
-    assert met.value.code == "UnsupportedAudio"
+    assert exc_info.value.code == "UnsupportedAudio"
 
 
 @given(st.binary(min_size=2, max_size=400), st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1))

@@ -21,8 +21,8 @@ def run_of(rows_per_s: float) -> Run:
 def test_ratios_are_taken_inside_a_round() -> None:
     """A round on a slow moment is slow for both: the ratio is of pairs, and who sat out has fewer."""
     rounds = {BARE.name: [run_of(100), run_of(50), run_of(80)], "peer": [run_of(200), run_of(50)]}
-    found = ratios(rounds, "peer", lambda run: run.rows_per_s)
-    assert (found.median, found.least, found.most) == pytest.approx((1.5, 1.0, 2.0))
+    ratio = ratios(rounds, "peer", lambda run: run.rows_per_s)
+    assert (ratio.median, ratio.least, ratio.most) == pytest.approx((1.5, 1.0, 2.0))
 
 
 def test_a_spread_is_median_least_and_most() -> None:
@@ -52,13 +52,15 @@ def test_peak_memory_is_that_of_this_process() -> None:
 @pytest.mark.slow
 def test_contestants_run_interleaved_and_do_all_rows(tmp_path: Path) -> None:
     """In each round everybody does all rows in a process of its own, and what was made is removed."""
-    script, ours = (replace(one, environment=".venv") for one in (BARE, OURS))  # which `make bench` alone makes others
-    told: list[str] = []
+    script, own = (
+        replace(contestant, environment=".venv") for contestant in (BARE, OURS)
+    )  # which `make bench` alone makes others
+    lines: list[str] = []
     with load_service() as service:
-        arena = Arena(service, tmp_path, log=told.append)
-        rounds = arena.contest(Course(AnswerSpec("raw", 2_000, 5), 40, 8), (script, ours), (2, 1))
+        arena = Arena(service, tmp_path, log=lines.append)
+        rounds = arena.contest(Course(AnswerSpec("raw", 2_000, 5), 40, 8), (script, own), (2, 1))
     assert [len(runs) for runs in rounds.values()] == [2, 1]
     assert all(run.rows == 40 for runs in rounds.values() for run in runs)
-    assert [line.split(" ")[0] for line in told] == ["aiohttp", "tts_pipeline", "aiohttp"]
+    assert [line.split(" ")[0] for line in lines] == ["aiohttp", "tts_pipeline", "aiohttp"]
     assert rounds[OURS.name][0].versions["aiohttp"] == rounds[BARE.name][0].versions["aiohttp"]
     assert [path.name for path in tmp_path.iterdir()] == ["rows-40.parquet"]

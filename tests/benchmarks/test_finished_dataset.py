@@ -16,7 +16,7 @@ from tts_pipeline import Job, Limits, RunOptions, Service, run_job
 
 @pytest.mark.slow
 def test_a_run_takes_them_for_what_they_look_like(tmp_path: Path) -> None:
-    """A run does the open part only and seals the rest; undone, it does it again; then there is nothing to do."""
+    """A run does the open part only and finalizes; undone, it does it again; then nothing is left to do."""
     write_source(tmp_path / "rows.parquet", 90)
     with load_service() as service:
         job = Job(
@@ -32,12 +32,12 @@ def test_a_run_takes_them_for_what_they_look_like(tmp_path: Path) -> None:
         first = run_job(job)
         undo_last_part(job)
         again = run_job(job)
-        asked = service.stats().requests
+        requests = service.stats().requests
         nothing = run_job(job)
-        assert asked == service.stats().requests
+        assert requests == service.stats().requests
     assert [report.this_run.speech for report in (first, again, nothing)] == [10, 10, 0]
-    assert asked == 20
+    assert requests == 20
     assert nothing.dataset.speech == 90
-    sealed = orjson.loads((tmp_path / "dataset" / "parts.json").read_bytes())
-    assert [part["part"] for part in sealed["parts"]] == [0, 1, 2, 3, 4]
-    assert all((tmp_path / "dataset" / name).exists() for part in sealed["parts"] for name in part["files"])
+    manifest = orjson.loads((tmp_path / "dataset" / "parts.json").read_bytes())
+    assert [part["part"] for part in manifest["parts"]] == [0, 1, 2, 3, 4]
+    assert all((tmp_path / "dataset" / name).exists() for part in manifest["parts"] for name in part["files"])

@@ -94,6 +94,6 @@ def test_calls_per_row(task: Callable[[int], Task]) -> None:
 
 def test_processor_time_per_row(task: Callable[[int], Task]) -> None:
     """A row costs us a small multiple of what it costs the bare script, in one process, interleaved."""
-    found = [(per_row(cpu_s, aiohttp_script.do, task), per_row(cpu_s, ours.do, task)) for _ in range(ROUNDS)]
-    script_s, own_s = (min(values) for values in zip(*found, strict=True))
+    pairs = [(per_row(cpu_s, aiohttp_script.do, task), per_row(cpu_s, ours.do, task)) for _ in range(ROUNDS)]
+    script_s, own_s = (min(values) for values in zip(*pairs, strict=True))
     assert own_s / script_s < MOST_CPU, f"CPU s per row: {own_s:.6f}, the script's {script_s:.6f}"

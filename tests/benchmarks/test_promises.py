@@ -13,8 +13,8 @@ def test_a_number_is_held_against_its_bound() -> None:
         "429": 0,
         "goodput": 0.97,
     }
-    held = {row[0]: row[3] for row in check_promises(measured).rows}
-    assert held == {
+    verdicts = {row[0]: row[3] for row in check_promises(measured).rows}
+    assert verdicts == {
         "rows/s x script at 32, 20 KB": "yes",
         "CPU x script at 32, 20 KB": "NO",
         "429": "yes",

@@ -14,14 +14,14 @@ from benchmarks.tables import Table
 def test_results_name_versions_and_size_but_no_machine(tmp_path: Path) -> None:
     """A reader learns what it was measured with, not where: no host name, no path."""
     results = Results(quick=True)
-    told = {"clients": {"ours": {"runs": [{"versions": {"aiohttp": "3.1"}}, {"versions": {"aiohttp": "3.2"}}]}}}
-    results.add("speed", "How fast?", Outcome([Table("T", ("a",), [[1]])], told, {"goodput": 0.5}), 1.0)
+    measurements = {"clients": {"ours": {"runs": [{"versions": {"aiohttp": "3.1"}}, {"versions": {"aiohttp": "3.2"}}]}}}
+    results.add("speed", "How fast?", Outcome([Table("T", ("a",), [[1]])], measurements, {"goodput": 0.5}), 1.0)
     results.warn("WARNING: busy")
     results.write(tmp_path)
     facts = json.loads((tmp_path / "results.json").read_text())
     assert facts["versions"] == {"python": platform.python_version(), "aiohttp": "3.1, 3.2"}
     assert facts["machine"].keys() == {"cores", "memory_gib"}
-    assert facts["measured"]["speed"] == told
+    assert facts["measured"]["speed"] == measurements
     assert facts["promised"] == {"goodput": 0.5}
     page = (tmp_path / "results.md").read_text()
     assert "a quick look only" in page

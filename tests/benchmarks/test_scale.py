@@ -37,4 +37,4 @@ def test_requests_to_a_store_grow_no_faster_than_the_parts() -> None:
 
 def _requests(size: int) -> dict[str, int]:
     command = [sys.executable, "-m", "benchmarks.object_requests", f"--parts={size}", f"--files={size}"]
-    return {step: sum(asked.values()) for step, asked in run_for_json(command).items()}
+    return {step: sum(counts.values()) for step, counts in run_for_json(command).items()}

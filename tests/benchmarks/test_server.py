@@ -41,9 +41,9 @@ def test_it_answers_with_audio(service: LoadService) -> None:
     """Bytes are answered as they are; a URL leads to them."""
     body = json.dumps({"input": text_of(1)}).encode()
     assert ask(service, "POST", speech(AnswerSpec("raw", 2_000, 0)), body) == (200, "audio/wav", audio(2_000))
-    status, kind, said = ask(service, "POST", speech(AnswerSpec("url", 2_000, 0)), body)
+    status, kind, answer = ask(service, "POST", speech(AnswerSpec("url", 2_000, 0)), body)
     assert (status, kind) == (200, "application/json")
-    url = json.loads(said)["output"]["audio"]["url"]
+    url = json.loads(answer)["output"]["audio"]["url"]
     assert ask(service, "GET", urlsplit(url).path) == (200, "audio/wav", audio(2_000))
 
 
@@ -68,9 +68,9 @@ def test_an_unknown_path_is_an_error(service: LoadService) -> None:
 
 def test_its_capacity_is_measured(service: LoadService) -> None:
     """Asked without latency it answers, and tells what that costs it."""
-    found = measure_capacity(service, 2_000, seconds=0.2)
-    assert found.answers_per_s > 0
-    assert found.service_cpu_ms > 0
+    capacity = measure_capacity(service, 2_000, seconds=0.2)
+    assert capacity.answers_per_s > 0
+    assert capacity.service_cpu_ms > 0
 
 
 def test_the_gauge_adds_up_request_seconds() -> None:
@@ -82,6 +82,6 @@ def test_the_gauge_adds_up_request_seconds() -> None:
         event()
     now_s = 9.0
     gauge.leave()
-    said = gauge.summary()
-    assert said["busy_s"] == 1 + 2 * 2 + 1
-    assert (said["first_s"], said["last_s"], said["requests"], said["max_in_flight"]) == (1.0, 5.0, 3, 2)
+    summary = gauge.summary()
+    assert summary["busy_s"] == 1 + 2 * 2 + 1
+    assert (summary["first_s"], summary["last_s"], summary["requests"], summary["max_in_flight"]) == (1.0, 5.0, 3, 2)

@@ -40,7 +40,7 @@ def opened(browser: Browser, **options: object) -> Iterator[Page]:
     context.set_default_timeout(patience(30_000))
     page = context.new_page()
     page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
-    page.on("console", lambda said: wrong.append(said.text) if said.type in {"error", "warning"} else None)
+    page.on("console", lambda message: wrong.append(message.text) if message.type in {"error", "warning"} else None)
     page.on("request", lambda request: wrong.extend(_far(request.url)))
     yield page
     context.close()

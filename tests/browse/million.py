@@ -45,7 +45,9 @@ def _own(part: int) -> dict[str, pa.Array]:
     numbers = range(part * PART_ROWS, (part + 1) * PART_ROWS)
     moments = pa.array([1_790_000_000_000_000 + number * 600_000 for number in numbers])
     return {
-        **dict.fromkeys(("utterance_id", "attempt_id", "request_id"), pa.array([f"row-{it:07d}" for it in numbers])),
+        **dict.fromkeys(
+            ("utterance_id", "attempt_id", "request_id"), pa.array([f"row-{number:07d}" for number in numbers])
+        ),
         **dict.fromkeys(("created_at", "started_at", "finished_at"), moments),
     }
 
@@ -89,7 +91,9 @@ def _columns(generator: np.random.Generator) -> dict[str, pa.Array]:
         "quality": pa.array([["slow"] if rare else [] for rare in generator.integers(0, 50, PART_ROWS) == 0]),
         "tags": pa.array([[("project", "atlas")]] * PART_ROWS, pa.map_(pa.string(), pa.string())),
         **dict.fromkeys(("cost", "cost_upper_bound"), cost),
-        **dict.fromkeys((f"characters_{it}" for it in ("counted", "reported", "billed", "upper_bound")), characters),
+        **dict.fromkeys(
+            (f"characters_{kind}" for kind in ("counted", "reported", "billed", "upper_bound")), characters
+        ),
     }
 
 

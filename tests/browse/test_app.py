@@ -39,25 +39,32 @@ def test_audio_is_served_whole_and_in_pieces(site: str) -> None:
     size = len(whole.body)
     assert (whole.status, whole.headers["Content-Type"], whole.headers["Accept-Ranges"]) == (200, "audio/wav", "bytes")
     assert whole.headers["ETag"] == f'"{hashlib.sha256(whole.body).hexdigest()}"'
-    for asked, start, stop in (("0-9", 0, 10), ("100-", 100, size), ("-7", size - 7, size), (f"5-{size * 2}", 5, size)):
-        piece = get(site, AUDIO, Range=f"bytes={asked}")
+    for byte_range, start, stop in (
+        ("0-9", 0, 10),
+        ("100-", 100, size),
+        ("-7", size - 7, size),
+        (f"5-{size * 2}", 5, size),
+    ):
+        piece = get(site, AUDIO, Range=f"bytes={byte_range}")
         assert piece.status == 206
         assert piece.headers["Content-Range"] == f"bytes {start}-{stop - 1}/{size}"
         assert piece.body == whole.body[start:stop]
 
 
-@pytest.mark.parametrize("asked", ["bytes=99999999-", "bytes=-0"])
-def test_a_range_that_is_not_there_is_refused(site: str, asked: str) -> None:
+@pytest.mark.parametrize("byte_range", ["bytes=99999999-", "bytes=-0"])
+def test_a_range_that_is_not_there_is_refused(site: str, byte_range: str) -> None:
     """With the size, so that the client can ask again."""
-    refused = get(site, AUDIO, Range=asked)
+    refused = get(site, AUDIO, Range=byte_range)
     assert refused.status == 416
     assert refused.headers["Content-Range"].startswith("bytes */")
 
 
-@pytest.mark.parametrize("asked", ["lines=1-2", "bytes=1-2,5-6", "bytes=9-1", "bytes=-", "bytes=" + "9" * 5_000 + "-"])
-def test_a_range_of_another_kind_is_passed_over(site: str, asked: str) -> None:
+@pytest.mark.parametrize(
+    "byte_range", ["lines=1-2", "bytes=1-2,5-6", "bytes=9-1", "bytes=-", "bytes=" + "9" * 5_000 + "-"]
+)
+def test_a_range_of_another_kind_is_passed_over(site: str, byte_range: str) -> None:
     """As HTTP has it: the answer is the whole."""
-    assert get(site, AUDIO, Range=asked).status == 200
+    assert get(site, AUDIO, Range=byte_range).status == 200
 
 
 def test_a_piece_of_what_was_there_before_is_not_given(site: str) -> None:

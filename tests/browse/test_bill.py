@@ -45,29 +45,29 @@ def test_sounds_are_counted_once(snapshot: Snapshot) -> None:
 @given(st.lists(st.floats(0, 1e6), max_size=200))
 def test_a_histogram_counts_everything(values: list[float]) -> None:
     """Whatever the values, in a handful of bins that reach from the least on."""
-    found = histogram(pl.Series(values, dtype=pl.Float64))
+    bars = histogram(pl.Series(values, dtype=pl.Float64))
     if not values:
-        assert found == {}
+        assert bars == {}
         return
-    assert sum(found["counts"]) == len(values)
-    assert len(found["counts"]) <= 42
-    assert found["start"] <= min(values) + found["width"] * 1e-6
-    assert found["width"] > 0
+    assert sum(bars["counts"]) == len(values)
+    assert len(bars["counts"]) <= 42
+    assert bars["start"] <= min(values) + bars["width"] * 1e-6
+    assert bars["width"] > 0
 
 
 def test_equal_values_are_one_bar() -> None:
     """Also where divisions made them differ in their last digits."""
-    found = histogram(pl.Series([62 * size / size / 1_000 for size in range(1, 500)]))
-    assert sorted(found["counts"])[-1] == 499
+    bars = histogram(pl.Series([62 * size / size / 1_000 for size in range(1, 500)]))
+    assert sorted(bars["counts"])[-1] == 499
     assert histogram(pl.Series([0.0, 0.0]))["counts"] == [2]
 
 
 def test_outliers_do_not_hide_the_others() -> None:
     """They are counted in the last bin, and told."""
-    found = histogram(pl.Series([float(number % 10) for number in range(10_000)] + [1e6, None]))
-    assert found["beyond"] == 1
-    assert found["width"] == pytest.approx(0.5)
-    assert sum(found["counts"]) == 10_001
+    bars = histogram(pl.Series([float(number % 10) for number in range(10_000)] + [1e6, None]))
+    assert bars["beyond"] == 1
+    assert bars["width"] == pytest.approx(0.5)
+    assert sum(bars["counts"]) == 10_001
 
 
 @given(st.floats(1e-9, 1e9))

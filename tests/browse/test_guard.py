@@ -8,7 +8,7 @@ from tts_pipeline.browse.guard import is_own_name
 
 
 @pytest.mark.parametrize(
-    ("given", "own"),
+    ("host", "own"),
     [
         ("127.0.0.1:8080", True),
         ("localhost:8080", True),
@@ -25,6 +25,6 @@ from tts_pipeline.browse.guard import is_own_name
         ("", False),
     ],
 )
-def test_only_addresses_and_the_chosen_name_are_served(given: str, own: bool) -> None:
+def test_only_addresses_and_the_chosen_name_are_served(host: str, own: bool) -> None:
     """A site whose own name leads to this machine is refused."""
-    assert is_own_name(given, "box.lan") is own
+    assert is_own_name(host, "box.lan") is own

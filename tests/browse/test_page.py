@@ -41,8 +41,8 @@ def page(browser: Browser, site: str) -> Iterator[Page]:
 def shown(page: Page) -> list[str]:
     """Return the ids of the rows that are seen, from top to bottom."""
     rows = page.locator(ROW)
-    found = [(int(row.get_attribute("aria-rowindex") or 0), row.locator(".id").inner_text()) for row in rows.all()]
-    return [name for _, name in sorted(found)]
+    cells = [(int(row.get_attribute("aria-rowindex") or 0), row.locator(".id").inner_text()) for row in rows.all()]
+    return [name for _, name in sorted(cells)]
 
 
 _TAKE_DOWN_LIT_WORDS = """spoken => new MutationObserver(seen => {

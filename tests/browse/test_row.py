@@ -20,27 +20,27 @@ from tts_pipeline.storage.local_store import LocalStore
 
 def test_speech_is_told_in_full(snapshot: Snapshot) -> None:
     """All columns but the audio's bytes, the source's own apart, and every request in the order of sending."""
-    found = read_row(snapshot.dataset, RowAddress("speech", "part-00000", 1))
-    assert found is not None
-    row = found["row"]
+    details = read_row(snapshot.dataset, RowAddress("speech", "part-00000", 1))
+    assert details is not None
+    row = details["row"]
     assert (row["utterance_id"], row["text"], row["voice"]) == ("r1", LONG, "Stella")
     assert "audio" not in row
     assert row["input"] == {"note": MARKUP}
     assert [word["text"] for word in row["timestamps"]][:2] == ["Good", "morning"]
-    assert len(found["requests"]) == row["attempts"]
-    assert found["requests"][-1]["request_id"] == row["request_id"]
-    assert sum(one["cost"] for one in found["requests"]) == row["cost"]
+    assert len(details["requests"]) == row["attempts"]
+    assert details["requests"][-1]["request_id"] == row["request_id"]
+    assert sum(request["cost"] for request in details["requests"]) == row["cost"]
 
 
 def test_all_attempts_are_told(snapshot: Snapshot) -> None:
     """Also those that failed, and those of a reject."""
     rows = [read_row(snapshot.dataset, RowAddress("speech", "part-00000", number)) for number in range(4)]
-    codes = [one["error_code"] for row in rows if row for one in row["requests"]]
+    codes = [request["error_code"] for row in rows if row for request in row["requests"]]
     assert codes.count("InternalError") == 2
     reject = read_row(snapshot.dataset, RowAddress("rejects", "part-00000", 0))
     assert reject is not None
     assert reject["row"]["input"]["id"] == "r3"
-    assert [one["error_code"] for one in reject["requests"]][-1] == "DataInspectionFailed"
+    assert [request["error_code"] for request in reject["requests"]][-1] == "DataInspectionFailed"
 
 
 def test_audio_is_that_of_the_row(snapshot: Snapshot) -> None:
@@ -53,21 +53,23 @@ def test_audio_is_that_of_the_row(snapshot: Snapshot) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "value", "told"),
+    ("kind", "value", "expected"),
     [
         (pa.timestamp("us"), 300_000_000_000_000_000, "11476-08-15 05:20:00.000000"),
         (pa.struct([("day", pa.date32())]), {"day": 4_000_000}, {"day": "12921-08-18"}),
         (pa.list_(pa.date32()), [4_000_000, None], ["12921-08-18", None]),
     ],
 )
-def test_what_python_has_not_is_told_as_text(tmp_path: Path, kind: pa.DataType, value: object, told: object) -> None:
+def test_what_python_has_not_is_told_as_text(
+    tmp_path: Path, kind: pa.DataType, value: object, expected: object
+) -> None:
     """A column of the source may hold it: the row is shown all the same."""
     field = pa.field("far", kind)
     rows = [speech_row("a"), speech_row("b", far=value)]
     dataset = write_dataset(tmp_path / "dataset", rows, passed_through=[field])
-    found = read_row(DatasetReader(LocalStore(dataset)), RowAddress("speech", "part-00000", 1))
-    assert found is not None
-    assert found["row"]["input"] == {"far": told}
+    details = read_row(DatasetReader(LocalStore(dataset)), RowAddress("speech", "part-00000", 1))
+    assert details is not None
+    assert details["row"]["input"] == {"far": expected}
 
 
 @pytest.mark.parametrize("place", [RowAddress("speech", "part-00000", 4), RowAddress("speech", "part-00009", 0)])
@@ -78,7 +80,7 @@ def test_a_row_that_is_not_there_is_none(snapshot: Snapshot, place: RowAddress) 
 
 
 @pytest.mark.parametrize(
-    "given",
+    "address",
     [
         ("usage", "part-00000", "0"),
         ("speech", "../dataset", "0"),
@@ -88,9 +90,9 @@ def test_a_row_that_is_not_there_is_none(snapshot: Snapshot, place: RowAddress) 
         ("speech", "part-00000", "9" * 30),
     ],
 )
-def test_a_url_names_no_other_files(given: tuple[str, str, str]) -> None:
+def test_a_url_names_no_other_files(address: tuple[str, str, str]) -> None:
     """Only parts of two tables, and rows by number."""
-    assert parse_row_address(*given) is None
+    assert parse_row_address(*address) is None
     assert parse_row_address("speech", "part-00007", "12") == RowAddress("speech", "part-00007", 12)
 
 

@@ -27,7 +27,7 @@ FRAME = pl.DataFrame(
 
 
 @pytest.mark.parametrize(
-    ("query", "found"),
+    ("query", "expected"),
     [
         ({}, "abc"),
         ({"q": ""}, "abc"),
@@ -53,9 +53,9 @@ FRAME = pl.DataFrame(
         ({"voice": "Cherry", "language": "de", "unknown": "x"}, "a"),
     ],
 )
-def test_rows_are_found(query: dict[str, str], found: str) -> None:
+def test_rows_are_found(query: dict[str, str], expected: str) -> None:
     """Text is found whatever its case and never as a pattern; conditions hold together; null is nothing's equal."""
-    assert "".join(FRAME.filter(parse_row_query(query).condition())["utterance_id"]) == found
+    assert "".join(FRAME.filter(parse_row_query(query).condition())["utterance_id"]) == expected
 
 
 @pytest.mark.parametrize(

@@ -60,9 +60,9 @@ def test_rows_are_sorted(snapshot: Snapshot, name: str) -> None:
     key = rows.frame.lazy().select(SORT_KEYS[name].alias("key"), id="utterance_id").collect()
     for descending in (False, True):
         known = key.filter(key["key"].is_not_null()).rows()
-        wanted = [id_ for _, id_ in sorted(known, key=lambda row: row[0], reverse=descending)]
+        expected = [id_ for _, id_ in sorted(known, key=lambda row: row[0], reverse=descending)]
         nulls = key.filter(key["key"].is_null())["id"].to_list()
-        assert ids(rows, sort=f"-{name}" if descending else name) == wanted + nulls
+        assert ids(rows, sort=f"-{name}" if descending else name) == expected + nulls
 
 
 def test_pages_make_up_the_whole(snapshot: Snapshot) -> None:
@@ -87,5 +87,5 @@ def test_a_url_is_a_dataset_like_any_other(snapshot: Snapshot, remote: str, tmp_
     far = Snapshot(open_store(remote, tmp_path))
     assert far.rows().page(RowQuery()) == snapshot.rows().page(RowQuery())
     assert far.rows().page(parse_row_query({"q": "ferry"}))[1][0]["text"] == LONG
-    figures = [one.bill() for one in (far, snapshot)]
+    figures = [view.bill() for view in (far, snapshot)]
     assert figures[0] == figures[1]

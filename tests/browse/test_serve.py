@@ -58,8 +58,8 @@ def refused(*argv: str) -> str:
 def test_a_taken_port_is_told(dataset: Path) -> None:
     """Status 2, with what to do."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        told = refused(str(dataset), "--port", str(taken.getsockname()[1]))
-    assert "choose another port" in told
+        message = refused(str(dataset), "--port", str(taken.getsockname()[1]))
+    assert "choose another port" in message
 
 
 def test_a_place_without_a_dataset_is_told(tmp_path: Path) -> None:

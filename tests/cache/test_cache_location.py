@@ -30,28 +30,28 @@ def _dataset(folder: Path, *, made: str = "as-received") -> Path:
 def test_nothing_yet_becomes_a_store(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """``find_cache`` writes nothing; ``create`` warns that the store is new, in case another one was meant."""
     place = tmp_path / "new" / "store"
-    found = find_cache(place, tmp_path / "staging")
-    assert (found.is_new, list(tmp_path.iterdir())) == (True, [])
-    found.create()
-    shelf = found.open(RECEIVED)
-    assert isinstance(shelf, FileCache)
+    location = find_cache(place, tmp_path / "staging")
+    assert (location.is_new, list(tmp_path.iterdir())) == (True, [])
+    location.create()
+    cache = location.open(RECEIVED)
+    assert isinstance(cache, FileCache)
     assert [path.name for path in place.iterdir()] == [MARKER]
     assert f"{place} is not a reuse store yet: this run makes it one" in caplog.text
-    shelf.put(REQUEST_KEY, 0, cached_audio())
+    cache.put(REQUEST_KEY, 0, cached_audio())
     caplog.clear()
-    found = find_cache(place, tmp_path / "staging")
-    found.create()
-    again = found.open(RECEIVED)
+    location = find_cache(place, tmp_path / "staging")
+    location.create()
+    again = location.open(RECEIVED)
     assert again.get(REQUEST_KEY, 0) == cached_audio(origin=f"{place}#u1")
     assert caplog.text == ""
 
 
 def test_a_dataset_is_known_by_its_descriptor(tmp_path: Path) -> None:
     """Its speech is reused, and nothing is written to it."""
-    shelf = find_cache(_dataset(tmp_path), tmp_path / "staging").open(RECEIVED)
-    assert isinstance(shelf, DatasetCache)
-    assert len(shelf) == 3
-    assert not hasattr(shelf, "put")
+    cache = find_cache(_dataset(tmp_path), tmp_path / "staging").open(RECEIVED)
+    assert isinstance(cache, DatasetCache)
+    assert len(cache) == 3
+    assert not hasattr(cache, "put")
 
 
 def test_a_dataset_of_which_nothing_can_be_taken_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -66,9 +66,9 @@ def test_a_dataset_of_which_nothing_can_be_taken_is_told(tmp_path: Path, caplog:
 def test_a_place_at_a_url_is_called_without_its_password(tmp_path: Path) -> None:
     """Tables contain the label."""
     url = f"memory://user:secret@{uuid.uuid4().hex}/store"
-    found = find_cache(url, tmp_path / "staging")
-    assert found.label == url.replace("user:secret@", "")
-    assert isinstance(found.open(RECEIVED), FileCache)
+    location = find_cache(url, tmp_path / "staging")
+    assert location.label == url.replace("user:secret@", "")
+    assert isinstance(location.open(RECEIVED), FileCache)
 
 
 @pytest.mark.parametrize(
@@ -85,9 +85,9 @@ def test_anything_else_is_refused(tmp_path: Path, name: str, content: bytes, mes
     """No other folder is filled with answers, and a store of another version is not misread."""
     (tmp_path / "place").mkdir()
     (tmp_path / "place" / name).write_bytes(content)
-    with pytest.raises(ConfigurationError, match=message) as told:
+    with pytest.raises(ConfigurationError, match=message) as exc_info:
         find_cache(tmp_path / "place", tmp_path / "staging")
-    assert told.value.hint
+    assert exc_info.value.hint
 
 
 def test_a_place_that_cannot_be_used_is_a_wrong_setting(tmp_path: Path) -> None:

@@ -41,9 +41,9 @@ def _key(text: str) -> str:
 
 
 def _get(speech: DatasetCache, text: str, take: int = 0) -> str | None:
-    found = speech.get(_key(text), take)
-    assert (found is not None) <= speech.may_have(_key(text), take)
-    return None if found is None else found.origin
+    hit = speech.get(_key(text), take)
+    assert (hit is not None) <= speech.may_have(_key(text), take)
+    return None if hit is None else hit.origin
 
 
 def test_every_row_of_done_parts_is_found(tmp_path: Path, store: Store) -> None:
@@ -56,11 +56,11 @@ def test_every_row_of_done_parts_is_found(tmp_path: Path, store: Store) -> None:
     for number in range(25):
         expected = f"../pilot#r{number}" if number < 20 and number != 3 else None
         assert _get(speech, f"Line {number}.") == expected
-    found = speech.get(_key("Line 12."), 0)
-    assert found is not None
-    assert found.answer.audio == audio_of("Line 12.")
-    assert [(word.text, word.text_start, word.text_end) for word in found.answer.words or ()] == [("Line 12.", 0, 8)]
-    assert (found.answer.usage.characters_reported, found.answer.request_id, found.segments) == (8, "q", 1)
+    hit = speech.get(_key("Line 12."), 0)
+    assert hit is not None
+    assert hit.answer.audio == audio_of("Line 12.")
+    assert [(word.text, word.text_start, word.text_end) for word in hit.answer.words or ()] == [("Line 12.", 0, 8)]
+    assert (hit.answer.usage.characters_reported, hit.answer.request_id, hit.segments) == (8, "q", 1)
 
 
 def test_takes_are_told_apart_and_unknown_requests_are_not_there(tmp_path: Path, store: Store) -> None:
@@ -85,7 +85,7 @@ FLAC = AudioSettings("flac", 16_000)
 
 
 @pytest.mark.parametrize(
-    ("made", "wanted", "one", "joined"),
+    ("made", "settings", "single", "joined"),
     [
         (RECEIVED, RECEIVED, True, True),
         (RECEIVED, FLAC, True, True),
@@ -99,14 +99,14 @@ FLAC = AudioSettings("flac", 16_000)
     ],
 )
 def test_audio_that_is_not_what_a_purchase_would_give_is_left_out(
-    tmp_path: Path, made: AudioSettings, wanted: AudioSettings, one: bool, joined: bool
+    tmp_path: Path, made: AudioSettings, settings: AudioSettings, single: bool, joined: bool
 ) -> None:
     """Audio that was converted to another format, or joined with other pauses, is left out."""
     bench = Bench.of(tmp_path, LocalStore(tmp_path / "out"), rows=2)
     bench.run()
     _rewrite(bench, "segments", pa.array([1, 3], pa.int16()))
-    speech = _open_cache(bench, dataset_settings=made, settings=wanted)
-    assert (_get(speech, "Line 0.") is not None, _get(speech, "Line 1.") is not None) == (one, joined)
+    speech = _open_cache(bench, dataset_settings=made, settings=settings)
+    assert (_get(speech, "Line 0.") is not None, _get(speech, "Line 1.") is not None) == (single, joined)
 
 
 def _rewrite(bench: Bench, column: str, values: pa.Array) -> None:

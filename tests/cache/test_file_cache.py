@@ -21,8 +21,8 @@ from tts_pipeline.storage.store import Store
 def test_what_was_put_is_got_with_its_place(store: Store) -> None:
     """A store on a disk or at a URL returns every field; the origin begins with the store's label."""
     FileCache(store).put(REQUEST_KEY, 0, cached_audio())
-    got = FileCache(store, "s3://bucket/store").get(REQUEST_KEY, 0)
-    assert got == CachedAudio(cached_audio().answer, "s3://bucket/store#u1", 3)
+    hit = FileCache(store, "s3://bucket/store").get(REQUEST_KEY, 0)
+    assert hit == CachedAudio(cached_audio().answer, "s3://bucket/store#u1", 3)
     assert FileCache(store).get(REQUEST_KEY, 0) == cached_audio()
 
 
@@ -39,8 +39,8 @@ def test_an_answer_is_of_one_request_and_take(store: Store) -> None:
 
 def test_a_format_that_there_is_not_is_refused(store: Store) -> None:
     """The format would become a file name; the error names the file."""
-    found = cached_audio()
-    hostile = found.answer._replace(audio=found.answer.audio._replace(format="../../x"))
+    entry = cached_audio()
+    hostile = entry.answer._replace(audio=entry.answer.audio._replace(format="../../x"))
     FileCache(store).put(REQUEST_KEY, 0, CachedAudio(hostile, "u1"))
     with pytest.raises(StorageError, match=REQUEST_KEY):
         FileCache(store).get(REQUEST_KEY, 0)
@@ -91,10 +91,10 @@ def test_any_answer_comes_back_as_it_was(tmp_path: Path, data: bytes, origin: st
     """Any audio, words and ids are returned unchanged."""
     audio = Audio(data, "mp3", 16_000, 2, 7)
     words = tuple(Word(text, 0, 1, None, None) for text in texts)
-    found = CachedAudio(Answer(0, audio, words, Usage(), None, ()), origin)
+    entry = CachedAudio(Answer(0, audio, words, Usage(), None, ()), origin)
     answers = FileCache(LocalStore(tmp_path))
-    answers.put(REQUEST_KEY, 0, found)
-    assert answers.get(REQUEST_KEY, 0) == found
+    answers.put(REQUEST_KEY, 0, entry)
+    assert answers.get(REQUEST_KEY, 0) == entry
 
 
 def _only_file(folder: Path) -> Path:
@@ -142,22 +142,22 @@ def test_a_file_under_another_name_is_not_taken(tmp_path: Path) -> None:
 def test_many_writers_of_one_answer_leave_one_whole(tmp_path: Path) -> None:
     """A concurrent reader finds a whole answer or none."""
     answers = FileCache(LocalStore(tmp_path))
-    seen: list[int] = []
+    sizes: list[int] = []
 
     def write(number: int) -> None:
         for _ in range(20):
             answers.put(REQUEST_KEY, 0, cached_audio(bytes([number]) * 50_000))
-            got = answers.get(REQUEST_KEY, 0)
-            assert got is not None
-            assert len(set(got.answer.audio.data)) == 1
-            seen.append(len(got.answer.audio.data))
+            hit = answers.get(REQUEST_KEY, 0)
+            assert hit is not None
+            assert len(set(hit.answer.audio.data)) == 1
+            sizes.append(len(hit.answer.audio.data))
 
     threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert seen == [50_000] * 80
+    assert sizes == [50_000] * 80
     assert [path.name for path in (tmp_path / "ab").iterdir()] == [f"{REQUEST_KEY}.0.answer"]
 
 
@@ -187,13 +187,13 @@ def _bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.glob("*/*.answer"))
 
 
-@pytest.mark.parametrize("kept", range(6))
-def test_the_oldest_go_until_the_rest_fits(kept: int, full_cache: FileCache, tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", range(6))
+def test_the_oldest_go_until_the_rest_fits(count: int, full_cache: FileCache, tmp_path: Path) -> None:
     """No more answers than necessary are removed; the others stay unchanged."""
-    one = _bytes(tmp_path) // len(KEYS)
-    assert evict(tmp_path, one * kept + one // 2) == len(KEYS) - kept
-    assert {key for key in KEYS if full_cache.get(key, 0)} == set(KEYS[len(KEYS) - kept :])
-    assert _bytes(tmp_path) == one * kept
+    size_bytes = _bytes(tmp_path) // len(KEYS)
+    assert evict(tmp_path, size_bytes * count + size_bytes // 2) == len(KEYS) - count
+    assert {key for key in KEYS if full_cache.get(key, 0)} == set(KEYS[len(KEYS) - count :])
+    assert _bytes(tmp_path) == size_bytes * count
 
 
 def test_it_touches_nothing_else(full_cache: FileCache, tmp_path: Path) -> None:

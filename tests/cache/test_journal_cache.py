@@ -43,14 +43,14 @@ def _key(number: int) -> str:
 
 def test_speech_is_found_by_what_was_asked_for(bench: Bench) -> None:
     """Audio returns byte for byte, with its origin; other rows and other takes are not found."""
-    shelf = _cache(bench)
-    found = shelf.get(_key(0), 0)
-    assert found is not None
-    assert found.answer.audio.data == tone("Line 0.", tone_bytes=400)
-    assert (found.origin, found.segments, found.answer.usage.characters_reported) == ("generation 1#r0", 1, 7)
-    assert found.answer.words is not None
-    assert [shelf.may_have(_key(number), 0) for number in range(4)] == [True, True, False, False]
-    assert shelf.get(_key(2), 0) is shelf.get(_key(0), 1) is None
+    cache = _cache(bench)
+    hit = cache.get(_key(0), 0)
+    assert hit is not None
+    assert hit.answer.audio.data == tone("Line 0.", tone_bytes=400)
+    assert (hit.origin, hit.segments, hit.answer.usage.characters_reported) == ("generation 1#r0", 1, 7)
+    assert hit.answer.words is not None
+    assert [cache.may_have(_key(number), 0) for number in range(4)] == [True, True, False, False]
+    assert cache.get(_key(2), 0) is cache.get(_key(0), 1) is None
 
 
 def test_audio_that_does_not_fit_is_left_out(bench: Bench) -> None:

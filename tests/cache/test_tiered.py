@@ -48,11 +48,11 @@ class SlowStore(FileCache):
         self.gate.set()
         self.error: StorageError | None = None
 
-    def put(self, request_key: str, take: int, found: CachedAudio) -> None:
+    def put(self, request_key: str, take: int, cached: CachedAudio) -> None:
         self.gate.wait(patience(10))
         if self.error is not None:
             raise self.error
-        super().put(request_key, take, found)
+        super().put(request_key, take, cached)
 
 
 def run(main: Coroutine[Any, Any, Result]) -> Result:
@@ -61,7 +61,7 @@ def run(main: Coroutine[Any, Any, Result]) -> Result:
 
 def test_the_first_place_that_has_it_is_taken_from() -> None:
     """The job's own cache comes first; a tier that knows that it lacks the audio is not read."""
-    kept, unknown = FakeTier("", may_have_any=False), FakeTier("one", may_have_any=False)
+    job_cache, unknown = FakeTier("", may_have_any=False), FakeTier("one", may_have_any=False)
     empty, has, last = (
         FakeTier("two"),
         FakeTier("three", cached_audio(origin="three#x")),
@@ -69,14 +69,14 @@ def test_the_first_place_that_has_it_is_taken_from() -> None:
     )
 
     async def main() -> CachedAudio | None:
-        library = TieredCache([unknown, empty, has, last], kept)
+        cache = TieredCache([unknown, empty, has, last], job_cache)
         try:
-            return await library.get(REQUEST_KEY, 0)
+            return await cache.get(REQUEST_KEY, 0)
         finally:
-            await library.close()
+            await cache.close()
 
     assert run(main()) == has.found
-    assert [place.lookups for place in (kept, unknown, empty, has, last)] == [0, 0, 1, 1, 0]
+    assert [place.lookups for place in (job_cache, unknown, empty, has, last)] == [0, 0, 1, 1, 0]
 
 
 def test_what_is_put_goes_to_every_reuse_store_and_to_no_dataset(tmp_path: Any) -> None:
@@ -84,9 +84,9 @@ def test_what_is_put_goes_to_every_reuse_store_and_to_no_dataset(tmp_path: Any) 
     stores = [SlowStore(tmp_path / "one"), SlowStore(tmp_path / "two")]
 
     async def main() -> None:
-        library = TieredCache([FakeTier("dataset"), *stores])
-        await library.put(REQUEST_KEY, 0, cached_audio())
-        await library.close()
+        cache = TieredCache([FakeTier("dataset"), *stores])
+        await cache.put(REQUEST_KEY, 0, cached_audio())
+        await cache.close()
 
     run(main())
     assert [store.get(REQUEST_KEY, 0) for store in stores] == [cached_audio(origin="store#u1")] * 2
@@ -101,15 +101,15 @@ def test_putting_does_not_wait_until_too_much_is_on_its_way(
     store.gate.clear()
 
     async def main() -> None:
-        library = TieredCache([store])
+        cache = TieredCache([store])
         for take in range(3):
-            await library.put(REQUEST_KEY, take, cached_audio())
-        fourth = asyncio.create_task(library.put(REQUEST_KEY, 3, cached_audio()))
+            await cache.put(REQUEST_KEY, take, cached_audio())
+        fourth = asyncio.create_task(cache.put(REQUEST_KEY, 3, cached_audio()))
         _, waiting = await asyncio.wait({fourth}, timeout=0.05)
         assert waiting == {fourth}
         store.gate.set()
         await fourth
-        await library.close()
+        await cache.close()
 
     run(main())
     assert len(list(store.keys())) == 4
@@ -122,9 +122,9 @@ def test_closing_waits_only_so_long(tmp_path: Any, caplog: pytest.LogCaptureFixt
     store.gate.clear()
 
     async def main() -> None:
-        library = TieredCache([store])
-        await library.put(REQUEST_KEY, 0, cached_audio())
-        await library.close(within_s=0.01)
+        cache = TieredCache([store])
+        await cache.put(REQUEST_KEY, 0, cached_audio())
+        await cache.close(within_s=0.01)
 
     run(main())
     store.gate.set()
@@ -137,10 +137,10 @@ def test_a_place_that_fails_is_told_once_and_then_left_alone(caplog: pytest.LogC
     bad.error = StorageError("the network is gone")
 
     async def main() -> list[CachedAudio | None]:
-        library = TieredCache([bad, good])
-        found = [await library.get(REQUEST_KEY, 0) for _ in range(MAX_FAILURES + 5)]
-        await library.close()
-        return found
+        cache = TieredCache([bad, good])
+        hits = [await cache.get(REQUEST_KEY, 0) for _ in range(MAX_FAILURES + 5)]
+        await cache.close()
+        return hits
 
     assert run(main()) == [good.found] * (MAX_FAILURES + 5)
     assert bad.lookups == MAX_FAILURES
@@ -149,17 +149,17 @@ def test_a_place_that_fails_is_told_once_and_then_left_alone(caplog: pytest.LogC
 
 def test_a_success_in_between_forgives_failures() -> None:
     """Only failures in succession count."""
-    shelf = FakeTier("flaky")
+    tier = FakeTier("flaky")
 
     async def main() -> None:
-        library = TieredCache([shelf])
+        cache = TieredCache([tier])
         for number in range(4 * MAX_FAILURES):
-            shelf.error = None if number % MAX_FAILURES == 0 else StorageError("now and then")
-            await library.get(REQUEST_KEY, 0)
-        await library.close()
+            tier.error = None if number % MAX_FAILURES == 0 else StorageError("now and then")
+            await cache.get(REQUEST_KEY, 0)
+        await cache.close()
 
     run(main())
-    assert shelf.lookups == 4 * MAX_FAILURES
+    assert tier.lookups == 4 * MAX_FAILURES
 
 
 def test_a_store_that_cannot_be_written_fails_nobody(tmp_path: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -168,10 +168,10 @@ def test_a_store_that_cannot_be_written_fails_nobody(tmp_path: Any, caplog: pyte
     store.error = StorageError("no room")
 
     async def main() -> None:
-        library = TieredCache([store])
+        cache = TieredCache([store])
         for take in range(3):
-            await library.put(REQUEST_KEY, take, cached_audio())
-        await library.close()
+            await cache.put(REQUEST_KEY, take, cached_audio())
+        await cache.close()
 
     run(main())
     assert len(caplog.records) == 1

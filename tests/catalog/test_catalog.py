@@ -108,10 +108,10 @@ def test_unknown_model_names_the_services_models(catalog: Catalog) -> None:
 
 def test_service_by_url_is_named_by_it(catalog: Catalog) -> None:
     """With or without /v1 it is the same service, whose name is its URL."""
-    given = [catalog.service(url) for url in ("https://gateway.example", "https://gateway.example/v1/")]
-    assert given[0] == given[1] == Service(base_url="https://gateway.example")
-    assert given[0].name == "https://gateway.example"
-    assert given[0].account is None
+    services = [catalog.service(url) for url in ("https://gateway.example", "https://gateway.example/v1/")]
+    assert services[0] == services[1] == Service(base_url="https://gateway.example")
+    assert services[0].name == "https://gateway.example"
+    assert services[0].account is None
 
 
 def test_url_service_gets_the_models_gateway_card(catalog: Catalog) -> None:

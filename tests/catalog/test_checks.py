@@ -36,7 +36,7 @@ def permissive(catalog: Catalog) -> Card:
 
 def test_good_parameters_are_sent_in_their_own_types(flash: Card) -> None:
     """Numbers as numbers, booleans as booleans, languages in the service's word, the order kept."""
-    given: dict[str, ParameterValue] = {
+    parameters: dict[str, ParameterValue] = {
         "speed": "1.20",
         "voice": "Cherry",
         "language_type": "zh-CN",
@@ -44,7 +44,7 @@ def test_good_parameters_are_sent_in_their_own_types(flash: Card) -> None:
         "enable_timestamp": "false",
         "volume": 0.3,
     }
-    assert list(check_parameters(flash, given).items()) == [
+    assert list(check_parameters(flash, parameters).items()) == [
         ("speed", 1.2),
         ("voice", "Cherry"),
         ("language_type", "Chinese"),
@@ -91,16 +91,16 @@ def test_a_required_parameter_must_come_from_somewhere(instruct: Card) -> None:
 
 def test_unchecked_lets_values_and_names_through(flash: Card) -> None:
     """What the lists do not know passes by name; what they do know is still brought to its form."""
-    given: dict[str, ParameterValue] = {"voice": "Ethan", "language_type": "zh", "speed": "2.55", "dialect": "wu"}
-    sent = check_parameters(flash, given, ["voice", "language_type", "speed", "dialect"])
+    parameters: dict[str, ParameterValue] = {"voice": "Ethan", "language_type": "zh", "speed": "2.55", "dialect": "wu"}
+    sent = check_parameters(flash, parameters, ["voice", "language_type", "speed", "dialect"])
     assert sent == {"voice": "Ethan", "language_type": "Chinese", "speed": 2.55, "dialect": "wu"}
 
 
 def test_unchecked_still_checks_the_type(flash: Card) -> None:
     """A word where a number belongs is wrong in any case, so no way out is offered."""
-    with pytest.raises(ConfigurationError, match="'speed' cannot be 'fast'") as caught:
+    with pytest.raises(ConfigurationError, match="'speed' cannot be 'fast'") as exc_info:
         check_parameters(flash, {"speed": "fast"}, ["speed"])
-    assert "unchecked=" not in str(caught.value)
+    assert "unchecked=" not in str(exc_info.value)
 
 
 def test_a_permissive_card_takes_any_parameter(permissive: Card) -> None:
@@ -119,10 +119,10 @@ def test_a_good_column_maps_values_to_what_is_sent(flash: Card) -> None:
 
 def test_bad_values_of_a_column_come_with_their_row_counts(flash: Card) -> None:
     """The most frequent first, good values not named."""
-    with pytest.raises(ConfigurationError) as caught:
+    with pytest.raises(ConfigurationError) as exc_info:
         check_column(flash, "voice", {"Cherry": 90, "cherry": 3, "Bob": 40, "Ann": 1})
-    assert "'Bob' (40 rows), 'cherry' (3 rows), 'Ann' (1 row)" in str(caught.value)
-    assert "90" not in str(caught.value)
+    assert "'Bob' (40 rows), 'cherry' (3 rows), 'Ann' (1 row)" in str(exc_info.value)
+    assert "90" not in str(exc_info.value)
 
 
 def test_many_bad_values_are_counted_not_listed(flash: Card) -> None:
@@ -133,9 +133,9 @@ def test_many_bad_values_are_counted_not_listed(flash: Card) -> None:
 
 def test_a_long_bad_value_is_cut(flash: Card) -> None:
     """The wrong column may hold whole texts: no error repeats one."""
-    with pytest.raises(ConfigurationError) as caught:
+    with pytest.raises(ConfigurationError) as exc_info:
         check_column(flash, "voice", {"secret text " * 100: 1})
-    assert len(caught.value.message) < 200
+    assert len(exc_info.value.message) < 200
 
 
 @pytest.mark.parametrize("value", [float("nan"), b"Cherry", ("Cherry",), 5])

@@ -27,9 +27,9 @@ PRICE = 'currency = "CNY"\n'
 )
 def test_mistakes_in_a_service(content: str, message: str) -> None:
     """A service needs a URL and, unless it takes none, the name of the variable with its key, never the key."""
-    with pytest.raises(ConfigurationError, match=message) as caught:
+    with pytest.raises(ConfigurationError, match=message) as exc_info:
         read_service("mine", parse_toml(content, "a.toml"))
-    assert "sk-1234" not in str(caught.value)
+    assert "sk-1234" not in str(exc_info.value)
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "*"])

@@ -90,10 +90,14 @@ def test_what_services_really_take_passes() -> None:
 
 
 def test_the_keywords_are_all_names_of_ours() -> None:
-    """Flags, fields of a job and of what it holds, and arguments of the doors; a new one is put into one of the two."""
+    """Flags, fields of a job and of its values, arguments of the functions: a new name joins one of the two lists."""
     values = (Job, RunOptions, AudioSettings, BudgetCap, InputColumns, Limits, QualityPolicy, Selection)
     names = {field.name for value in values for field in fields(value)} | {option.name for option in OPTIONS}
-    for door in (run, synthesize, estimate):
-        names |= {name for name, it in inspect.signature(door).parameters.items() if it.kind is it.KEYWORD_ONLY}
+    for function in (run, synthesize, estimate):
+        names |= {
+            name
+            for name, parameter in inspect.signature(function).parameters.items()
+            if parameter.kind is parameter.KEYWORD_ONLY
+        }
     assert names | {"take", "config"} <= KEYWORDS | SHARED_NAMES
     assert not KEYWORDS & SHARED_NAMES

@@ -46,9 +46,9 @@ def test_the_example_is_read() -> None:
         ("flash-contract-2026", "user"),
         ("flash-contract-2027", "user"),
     ]
-    found = price_at(prices, date(2027, 1, 1))
-    assert found is not None
-    assert found.per_10k_characters == Decimal("0.7")
+    price = price_at(prices, date(2027, 1, 1))
+    assert price is not None
+    assert price.per_10k_characters == Decimal("0.7")
     assert price_at(prices, date(2025, 12, 31)) is None
     assert ids_of(catalog, "dashscope", "qwen-tts") == ["qwen-tts-discount"]
 
@@ -80,7 +80,7 @@ def test_a_service_by_url_can_have_prices(load_prices: LoadPrices) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (f"{ONE}per_10k_characters = 1\neffective = 2026-01-01", "prices.one.effective is not a known key"),
         (ONE, "must be given alone"),
@@ -105,18 +105,18 @@ def test_a_service_by_url_can_have_prices(load_prices: LoadPrices) -> None:
         ("[services.mine]", "services is not a known key"),
     ],
 )
-def test_a_mistake_names_the_file_and_the_key(load_prices: LoadPrices, content: str, said: str) -> None:
+def test_a_mistake_names_the_file_and_the_key(load_prices: LoadPrices, content: str, message: str) -> None:
     """And, where there is one, the way out."""
-    with pytest.raises(ConfigurationError, match=said):
+    with pytest.raises(ConfigurationError, match=message):
         load_prices(content)
 
 
 def test_a_list_price_is_doubtful_on_a_gateway_only(catalog: Catalog) -> None:
     """The maker charges its own list price, nobody charges for the local service, and a user knows the user's."""
     cards = {name: catalog.card(catalog.service(name), FLASH) for name in ("modelstream", "dashscope", "local")}
-    said = {name: caveat(catalog.service(name), card, card.prices[0]) for name, card in cards.items()}
-    assert "modelstream may charge otherwise" in (said.pop("modelstream") or "")
-    assert set(said.values()) == {None}
+    caveats = {name: caveat(catalog.service(name), card, card.prices[0]) for name, card in cards.items()}
+    assert "modelstream may charge otherwise" in (caveats.pop("modelstream") or "")
+    assert set(caveats.values()) == {None}
     own = replace(cards["modelstream"].prices[0], basis="user")
     assert caveat(catalog.service("modelstream"), cards["modelstream"], own) is None
 
@@ -124,6 +124,6 @@ def test_a_list_price_is_doubtful_on_a_gateway_only(catalog: Catalog) -> None:
 def test_a_cost_that_is_not_known_is_said_to_be_null(catalog: Catalog) -> None:
     """Never 0."""
     service = Service(base_url="https://gate.example")
-    said = caveat(service, catalog.card(service, "narrator-9"), None)
-    assert said is not None
-    assert "no price is known for narrator-9 on https://gate.example: its cost is null, which is not 0" in said
+    message = caveat(service, catalog.card(service, "narrator-9"), None)
+    assert message is not None
+    assert "no price is known for narrator-9 on https://gate.example: its cost is null, which is not 0" in message

@@ -23,6 +23,6 @@ LOCAL = Endpoint(name="local", base_url="http://127.0.0.1:1", auth="none")
 )
 def test_the_local_service_cannot_rehearse_japanese(text: str, language: str | None, is_warned: bool) -> None:
     """Which is said of Japanese, by its language or its kana, and of no other service."""
-    told = rehearsal_warning(LOCAL, text, language)
-    assert (told is not None) == is_warned
+    warning = rehearsal_warning(LOCAL, text, language)
+    assert (warning is not None) == is_warned
     assert rehearsal_warning(Endpoint(name="baze", base_url="https://baze.example"), text, language) is None

@@ -92,11 +92,11 @@ def test_a_services_own_proxy_goes_first() -> None:
 )
 def test_what_is_no_proxy_is_a_setting(proxy: str) -> None:
     """Named by where it was given, and never shown: it may hold a login. A service on this machine does not mind."""
-    with pytest.raises(ConfigurationError, match="proxy of the service is not the address") as own:
+    with pytest.raises(ConfigurationError, match="proxy of the service is not the address") as own_error:
         replace(SERVICE, proxy=proxy)
-    with pytest.raises(ConfigurationError, match="ALL_PROXY is not the address") as found:
+    with pytest.raises(ConfigurationError, match="ALL_PROXY is not the address") as environment_error:
         route_of(SERVICE, {"ALL_PROXY": proxy})
-    assert "word" not in str(own.value) + str(found.value)
+    assert "word" not in str(own_error.value) + str(environment_error.value)
     local = Service(base_url="http://127.0.0.1:8765", auth="none")
     assert route_of(local, {"ALL_PROXY": proxy, "SSL_CERT_FILE": "/no/such"}) == Route()
 
@@ -116,4 +116,4 @@ def test_a_catalog_names_both() -> None:
     service = read_service("mine", parse_toml(content, "/etc/tts/mine.toml"))
     assert (service.proxy, service.ca_file) == (P, "/etc/tts/own/ca.pem")
     built_in = load_catalog().services.values()
-    assert {(one.proxy, one.ca_file) for one in built_in} == {(None, None)}
+    assert {(service.proxy, service.ca_file) for service in built_in} == {(None, None)}

@@ -13,7 +13,7 @@ KEY = "sk-very-secret"
 
 
 @pytest.mark.parametrize(
-    ("given", "normalised"),
+    ("url", "normalised"),
     [
         ("https://a.example", "https://a.example"),
         ("https://a.example/", "https://a.example"),
@@ -29,9 +29,9 @@ KEY = "sk-very-secret"
         (" https://a.example\n", "https://a.example"),
     ],
 )
-def test_urls_have_one_form(given: str, normalised: str) -> None:
+def test_urls_have_one_form(url: str, normalised: str) -> None:
     """However a service's URL is written, the same service has the same name; normalising twice changes nothing."""
-    assert normalise_url(given) == normalised
+    assert normalise_url(url) == normalised
     assert normalise_url(normalised) == normalised
 
 
@@ -52,9 +52,9 @@ def test_urls_have_one_form(given: str, normalised: str) -> None:
 )
 def test_urls_that_are_refused(url: str) -> None:
     """What is no http URL, or may hide a key, is refused; and the message does not repeat a key."""
-    with pytest.raises(ConfigurationError) as caught:
+    with pytest.raises(ConfigurationError) as exc_info:
         Service(base_url=url)
-    assert KEY not in str(caught.value)
+    assert KEY not in str(exc_info.value)
 
 
 @pytest.mark.parametrize(
@@ -85,9 +85,9 @@ def test_a_service_of_ones_own() -> None:
 
 def test_a_key_is_not_sent_over_plain_http() -> None:
     """Refused where anybody on the way can read it, allowed on this machine."""
-    with pytest.raises(ConfigurationError, match="never sent over plain http") as caught:
+    with pytest.raises(ConfigurationError, match="never sent over plain http") as exc_info:
         Service(base_url="http://a.example", api_key=KEY)
-    assert KEY not in str(caught.value)
+    assert KEY not in str(exc_info.value)
     assert Service(base_url="http://127.0.0.1:1", api_key=KEY).api_key == KEY
 
 

@@ -21,7 +21,7 @@ KEY = "made-up-key-0123"
 
 
 @pytest.mark.parametrize(
-    ("given", "sent"),
+    ("changes", "sent"),
     [
         ({}, f"Bearer {KEY}"),
         ({"key_header": "AUTHORIZATION"}, f"Bearer {KEY}"),
@@ -31,9 +31,9 @@ KEY = "made-up-key-0123"
         ({"key_header": "x-api-key", "key_prefix": "Key"}, f"Key {KEY}"),
     ],
 )
-def test_a_key_goes_where_the_service_wants_it(given: dict[str, Any], sent: str) -> None:
+def test_a_key_goes_where_the_service_wants_it(changes: dict[str, Any], sent: str) -> None:
     """After Bearer in Authorization, alone in any other header, unless a prefix is named."""
-    assert authorization_of(Service(base_url=URL, api_key=KEY, **given)) == sent
+    assert authorization_of(Service(base_url=URL, api_key=KEY, **changes)) == sent
 
 
 def test_a_catalog_says_it() -> None:
@@ -77,17 +77,17 @@ BAD: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("given", BAD, ids=repr)
-def test_what_cannot_be_sent_is_refused(given: dict[str, Any]) -> None:
+@pytest.mark.parametrize("changes", BAD, ids=repr)
+def test_what_cannot_be_sent_is_refused(changes: dict[str, Any]) -> None:
     """By its name, before anything is sent; a value is never shown."""
-    with pytest.raises(ConfigurationError) as caught:
-        Service(base_url=URL, name="mine", **given)
-    assert caught.value.message.startswith("service 'mine': ")
-    assert caught.value.message.isprintable()
+    with pytest.raises(ConfigurationError) as exc_info:
+        Service(base_url=URL, name="mine", **changes)
+    assert exc_info.value.message.startswith("service 'mine': ")
+    assert exc_info.value.message.isprintable()
 
 
 @pytest.mark.parametrize(
-    "given",
+    "changes",
     [
         {"query": {"code": KEY}},
         {"query": {"user": f"me:{KEY}"}},
@@ -99,30 +99,30 @@ def test_what_cannot_be_sent_is_refused(given: dict[str, Any]) -> None:
     ],
     ids=repr,
 )
-def test_the_key_stands_nowhere_else(given: dict[str, Any]) -> None:
+def test_the_key_stands_nowhere_else(changes: dict[str, Any]) -> None:
     """Wherever it comes from: a caller, the environment, a connection."""
-    fields = {"base_url": URL, "name": "mine", **given}
+    fields = {"base_url": URL, "name": "mine", **changes}
     makers: list[Callable[[], Service]] = [
         lambda: Service(**fields, api_key=KEY),
         lambda: with_key(Service(**fields), {"TTS_API_KEY": KEY}),
         lambda: replace(Service(**fields), api_key=KEY),
     ]
     for make in makers:
-        with pytest.raises(ConfigurationError, match="holds the service's key") as caught:
+        with pytest.raises(ConfigurationError, match="holds the service's key") as exc_info:
             make()
-        assert KEY not in str(caught.value)
+        assert KEY not in str(exc_info.value)
 
 
 def test_a_mistake_in_a_catalog_names_the_file() -> None:
     """And the key of the file."""
     content = f'base_url = "{URL}"\nauth = "none"\nquery = {{ api_key = "made-up" }}'
-    with pytest.raises(ConfigurationError, match=r"a\.toml: service 'mine': query\.api_key may be a key") as caught:
+    with pytest.raises(ConfigurationError, match=r"a\.toml: service 'mine': query\.api_key may be a key") as exc_info:
         read_service("mine", parse_toml(content, "a.toml"))
-    assert "made-up" not in str(caught.value)
+    assert "made-up" not in str(exc_info.value)
 
 
 def test_a_query_in_a_url_is_pointed_to_its_place() -> None:
     """It may hold a key, and a service's name is stored."""
-    with pytest.raises(ConfigurationError, match="`query` of the service") as caught:
+    with pytest.raises(ConfigurationError, match="`query` of the service") as exc_info:
         Service(base_url=f"{URL}/v1?api-version=1")
-    assert "api-version=1" not in str(caught.value)
+    assert "api-version=1" not in str(exc_info.value)

@@ -48,12 +48,13 @@ def body_of(card: Card, parameters: dict[str, Any]) -> dict[str, Any]:
     return sent
 
 
-@pytest.mark.parametrize("given", [VOICE, orjson.dumps(VOICE).decode(), {**VOICE, "weights": (1.0, 0.5)}])
-def test_a_model_without_a_card_gets_the_object(given: Any) -> None:
+@pytest.mark.parametrize("voice", [VOICE, orjson.dumps(VOICE).decode(), {**VOICE, "weights": (1.0, 0.5)}])
+def test_a_model_without_a_card_gets_the_object(voice: Any) -> None:
     """From Python, or as the text of a shell, a template or a column: always JSON, and always the same request."""
-    assert body_of(FREE, {"voice": given})["voice"] == VOICE
+    assert body_of(FREE, {"voice": voice})["voice"] == VOICE
     keys = {
-        build_request(SERVICE, FREE, "a", check_parameters(FREE, {"voice": it})).request_key for it in (given, VOICE)
+        build_request(SERVICE, FREE, "a", check_parameters(FREE, {"voice": value})).request_key
+        for value in (voice, VOICE)
     }
     assert len(keys) == 1
     assert check_column(FREE, "voice", {orjson.dumps(VOICE).decode(): 2}) == {orjson.dumps(VOICE).decode(): VOICE}
@@ -125,19 +126,19 @@ def test_columns_of_structs_and_lists_are_objects() -> None:
         }
     )
     columns = InputColumns(parameters={"voice": "voice", "tones": "tones"})
-    voicing = UtteranceMapper(ColumnRoles(columns, table.schema), FREE, {})
+    mapper = UtteranceMapper(ColumnRoles(columns, table.schema), FREE, {})
     keys = [(name, 0) for name in "abcd"]
-    made = voicing.utterances(table, keys)
-    assert [dict(one.parameters) for one in made] == [
+    made = mapper.utterances(table, keys)
+    assert [dict(utterance.parameters) for utterance in made] == [
         {"voice": {"id": "x"}, "tones": [1]},
         {"voice": {"id": "x", "rate": 2}, "tones": []},
         {},
         {"voice": {"id": "x"}, "tones": [1]},
     ]
     assert made[0].voice == '{"id": "x"}'
-    request_hash = RequestHasher(voicing)
+    request_hash = RequestHasher(mapper)
     hashes = request_hash.hash_rows(table, keys).tolist()
-    assert hashes == [request_hash.hash_utterance(one) for one in made]
+    assert hashes == [request_hash.hash_utterance(utterance) for utterance in made]
     assert (hashes[0] == hashes[3], len(set(hashes))) == (True, 3)
     assert to_json_text([("a", 1), ("b", None)]) == '{"a": 1}'
     assert Utterance("a", "b", {"voice": ["x"]}).voice == '["x"]'
@@ -157,8 +158,8 @@ def test_a_run_and_its_estimate_take_them(tmp_path: Path, tone_service: LocalSer
     job = {"model": "qwen3-tts-flash", "columns": {"style": "style"}, "voice": "Cherry", "extra": {"b": [1]}}
     job["unchecked"] = ["style", "extra"]
     for source in (tmp_path / "lines.parquet", pl.DataFrame(rows)):
-        told = estimate(source, service, **job)  # type: ignore[arg-type] # a mapping of keywords
-        assert (told.segments, told.repeated_rows) == (2, 1)
+        result = estimate(source, service, **job)  # type: ignore[arg-type] # a mapping of keywords
+        assert (result.segments, result.repeated_rows) == (2, 1)
     for _ in range(2):
         report = run(tmp_path / "lines.parquet", tmp_path / "out", service, **job)  # type: ignore[arg-type] # as above
         assert (report.stopped, report.dataset.speech, tone_service.bill()["received"]) == (None, 3, 2)

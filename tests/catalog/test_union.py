@@ -45,11 +45,11 @@ def test_a_card_without_bounds_frees_the_union() -> None:
 
 def test_choices_are_joined_in_order() -> None:
     """The first card's choices come first, each once; labels come along, the first card's winning."""
-    one = Parameter("p", "string", choices=("a", "b"), labels={"a": "first"})
+    first = Parameter("p", "string", choices=("a", "b"), labels={"a": "first"})
     other = Parameter("p", "string", choices=("c", "a"), labels={"a": "second", "c": "third"})
-    both = united(one, other)
+    both = united(first, other)
     assert (both.choices, both.labels) == (("a", "b", "c"), {"a": "first", "c": "third"})
-    assert united(one, Parameter("p", "string")).choices is None
+    assert united(first, Parameter("p", "string")).choices is None
 
 
 def test_required_is_what_every_card_requires() -> None:
@@ -69,9 +69,9 @@ def test_types_must_agree() -> None:
 def test_the_rest_is_the_first_cards() -> None:
     """Limit and billing come from the leading card; languages are joined, its words winning."""
     carrier = {"l": Parameter("l", "string")}
-    one = Card("s", "m", input_limit=5, languages={"de": "German"}, parameters=carrier, language_parameter="l")
+    first = Card("s", "m", input_limit=5, languages={"de": "German"}, parameters=carrier, language_parameter="l")
     other = Card("t", "n", input_limit=9, languages={"fr": "French", "de": "Deutsch"}, billing="han_double")
-    both = unite_cards([one, other])
+    both = unite_cards([first, other])
     assert both is not None
     assert (both.input_limit, both.billing, both.language_parameter) == (5, "characters", "l")
     assert both.languages == {"de": "German", "fr": "French"}

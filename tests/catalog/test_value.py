@@ -65,11 +65,11 @@ def test_values_are_brought_to_their_type(kind: ParameterType, value: object, se
 
 
 @given(st.integers(5, 20), st.sampled_from(["float64", "float32", "text", "decimal"]))
-def test_every_tenth_is_in_step_however_it_is_held(tenths: int, held: str) -> None:
+def test_every_tenth_is_in_step_however_it_is_held(tenths: int, form: str) -> None:
     """0.3 is a multiple of 0.1, also as a binary float and from a float32 column; all are sent alike."""
     text = f"{tenths / 10:.1f}"
     forms = {"float64": float(text), "float32": float32(float(text)), "text": text, "decimal": Decimal(text)}
-    value = coerce("number", forms[held])
+    value = coerce("number", forms[form])
     assert value is not None
     assert is_allowed(SPEED, value)
     assert json.dumps(value) == text.removesuffix(".0")
@@ -96,7 +96,7 @@ def test_choices() -> None:
 
 
 @pytest.mark.parametrize(
-    ("parameter", "said"),
+    ("parameter", "text"),
     [
         (SPEED, "a number from 0.5 to 2 in steps of 0.1"),
         (Parameter("rate", "integer", minimum=Decimal(1)), "an integer from 1"),
@@ -105,9 +105,9 @@ def test_choices() -> None:
         (Parameter("rate", "integer", choices=(24000, 16000)), "one of 24000, 16000"),
     ],
 )
-def test_expectation_in_words(parameter: Parameter, said: str) -> None:
+def test_expectation_in_words(parameter: Parameter, text: str) -> None:
     """An error says what would have been right."""
-    assert expectation(parameter) == said
+    assert expectation(parameter) == text
 
 
 @pytest.mark.parametrize(

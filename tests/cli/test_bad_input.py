@@ -33,7 +33,7 @@ def refused(command: Command, local: LocalService, tmp_path: Path) -> Refused:
 
 
 @pytest.mark.parametrize(
-    ("flags", "named", "way_out"),
+    ("flags", "name", "way_out"),
     [
         (["--service", "locl", "--model", "m"], "unknown service 'locl'", "Did you mean 'local'?"),
         (["--service", "local", "--model", "qwen3-tts-flesh"], "'qwen3-tts-flesh'", "Did you mean 'qwen3-tts-flash'?"),
@@ -68,12 +68,12 @@ def refused(command: Command, local: LocalService, tmp_path: Path) -> Refused:
     ],
 )
 def test_a_wrong_setting_is_named_with_the_way_out(
-    refused: Refused, make_source: MakeSource, flags: list[str], named: str, way_out: str
+    refused: Refused, make_source: MakeSource, flags: list[str], name: str, way_out: str
 ) -> None:
     """A setting that cannot be right is refused before anything is sent or written."""
-    said = refused(make_source(), *flags)
-    assert named in said
-    assert way_out in said
+    message = refused(make_source(), *flags)
+    assert name in message
+    assert way_out in message
 
 
 def test_a_source_that_is_not_there_is_named(refused: Refused, tmp_path: Path) -> None:
@@ -85,30 +85,30 @@ def test_a_source_that_is_not_parquet_is_named(refused: Refused, tmp_path: Path)
     """Neither another format nor an empty file passes for Parquet."""
     for name, content in (("text.csv", "id,text\na,Hello\n"), ("empty.parquet", "")):
         (tmp_path / name).write_text(content)
-        said = refused(tmp_path / name, *LOCAL)
-        assert name in said
-        assert "not a Parquet file" in said
+        message = refused(tmp_path / name, *LOCAL)
+        assert name in message
+        assert "not a Parquet file" in message
 
 
 def test_ids_that_stand_twice_are_shown(refused: Refused, make_source: MakeSource) -> None:
     """Duplicate ids are refused with examples and three ways out."""
-    said = refused(make_source(id=["a", "b", "a"]), *LOCAL)
-    assert "'a' (2 rows)" in said
-    assert "--generate-ids" in said
+    message = refused(make_source(id=["a", "b", "a"]), *LOCAL)
+    assert "'a' (2 rows)" in message
+    assert "--generate-ids" in message
 
 
 def test_a_text_column_that_is_no_string_is_refused(refused: Refused, make_source: MakeSource) -> None:
     """The text must be a string column; its type is named."""
-    said = refused(make_source(text=[1, 2, 3]), *LOCAL)
-    assert "'text'" in said
-    assert "int64" in said
+    message = refused(make_source(text=[1, 2, 3]), *LOCAL)
+    assert "'text'" in message
+    assert "int64" in message
 
 
 def test_a_column_with_the_name_of_one_of_ours_is_refused(refused: Refused, make_source: MakeSource) -> None:
     """A colliding column would be overwritten, or overwrite: --rename is the way out."""
-    said = refused(make_source(duration_ms=[1, 2, 3]), *LOCAL)
-    assert "'duration_ms'" in said
-    assert "--rename duration_ms=" in said
+    message = refused(make_source(duration_ms=[1, 2, 3]), *LOCAL)
+    assert "'duration_ms'" in message
+    assert "--rename duration_ms=" in message
 
 
 def test_a_service_without_its_key_is_refused(

@@ -88,12 +88,12 @@ def test_every_setting_reaches_the_job(tmp_path: Path) -> None:
 
 def test_a_catalog_of_ones_own_adds_a_service(tmp_path: Path) -> None:
     """A service and a card in TOML, without code."""
-    mine = tmp_path / "mine.toml"
-    mine.write_text(
+    catalog_file = tmp_path / "mine.toml"
+    catalog_file.write_text(
         '[services.studio]\nbase_url = "https://studio.example"\nauth = "none"\n'
         '[[cards]]\nservice = "studio"\nmodel = "narrator"\n'
     )
-    settings = Settings("S", "D", {"service": "studio", "model": "narrator", "catalog": str(mine)})
+    settings = Settings("S", "D", {"service": "studio", "model": "narrator", "catalog": str(catalog_file)})
     assert build_job(settings, {}).card().model == "narrator"
 
 
@@ -108,15 +108,15 @@ def test_prices_of_ones_own_reach_the_card(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         (Settings("S", "D"), "no service is given (use --service with local or modelstream"),
         (Settings("S", "D", {"service": "baze"}), "service 'baze' needs a key (set BAZE_API_KEY"),
         (Settings("S", "D", {"service": "local"}), "no model is given (use --model with qwen3-tts-flash or"),
     ],
 )
-def test_what_is_missing_is_named_with_what_there_is(settings: Settings, said: str) -> None:
+def test_what_is_missing_is_named_with_what_there_is(settings: Settings, message: str) -> None:
     """The message offers the names that would do."""
-    with pytest.raises(ConfigurationError) as raised:
+    with pytest.raises(ConfigurationError) as exc_info:
         build_job(settings, {})
-    assert said in str(raised.value)
+    assert message in str(exc_info.value)

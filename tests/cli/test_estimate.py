@@ -64,24 +64,26 @@ def test_flags_are_those_of_a_run(command: Command, make_source: MakeSource, tmp
     job = tmp_path / "job.toml"
     job.write_text('service = "modelstream"\nmodel = "qwen3-tts-flash"\ntext_column = "line"\npart_rows = 100\n')
     flags = ("--config", job, "--limit", "4", "--characters-per-minute", "5", "--set", "speed=1.5", "--generate-ids")
-    found = command("estimate", source, *flags, "--json").json
-    assert (found["rows"], found["characters_billed"], found["elapsed_s"]) == (4, 10, 120.0)
-    assert found["limited_by"] == "characters_per_minute"
+    estimate = command("estimate", source, *flags, "--json").json
+    assert (estimate["rows"], estimate["characters_billed"], estimate["elapsed_s"]) == (4, 10, 120.0)
+    assert estimate["limited_by"] == "characters_per_minute"
     sampled = command("estimate", source, *GATEWAY, "--sample", "5", "--seed", "3", "--max-concurrency", "2", "--json")
     assert sampled.json["rows"] == 5
 
 
 def test_prices_of_ones_own_count(command: Command, make_source: MakeSource, tmp_path: Path) -> None:
     """With their basis, and without the warning about list prices."""
-    mine = tmp_path / "mine.toml"
-    mine.write_text(
+    catalog_file = tmp_path / "mine.toml"
+    catalog_file.write_text(
         '[services.studio]\nbase_url = "https://studio.example"\nauth = "none"\n'
         '[prices.ours]\ncurrency = "EUR"\nper_10k_characters = 100\n'
         '[[cards]]\nservice = "studio"\nmodel = "narrator"\nprices = ["ours"]\n'
     )
     source = make_source(1, text=["Ten chars."])
-    found = command("estimate", source, "--service", "studio", "--model", "narrator", "--catalog", mine, "--json").json
-    assert (found["cost"], found["currency"], found["price_basis"], found["notes"]) == (
+    estimate = command(
+        "estimate", source, "--service", "studio", "--model", "narrator", "--catalog", catalog_file, "--json"
+    ).json
+    assert (estimate["cost"], estimate["currency"], estimate["price_basis"], estimate["notes"]) == (
         "0.100000000",
         "EUR",
         "user",
@@ -94,10 +96,10 @@ def test_every_setting_of_a_run_has_its_meaning_for_an_estimate() -> None:
     assert {option.name for option in OPTIONS} == CHANGES | CHANGES_NOTHING
     assert not CHANGES & CHANGES_NOTHING
     for option in OPTIONS:
-        given = [option.flag, *([] if option.kind is OptionKind.SWITCH else ["1"])]
-        told = vars(parse_arguments(["estimate", "lines.parquet", "dataset", *given]))
-        run = vars(parse_arguments(["run", "lines.parquet", "dataset", *given]))
-        assert told == {**run, "command": "estimate", "latency_s": None}
+        flags = [option.flag, *([] if option.kind is OptionKind.SWITCH else ["1"])]
+        estimate = vars(parse_arguments(["estimate", "lines.parquet", "dataset", *flags]))
+        run = vars(parse_arguments(["run", "lines.parquet", "dataset", *flags]))
+        assert estimate == {**run, "command": "estimate", "latency_s": None}
 
 
 def test_the_line_of_a_run_is_that_of_its_estimate(
@@ -107,11 +109,11 @@ def test_the_line_of_a_run_is_that_of_its_estimate(
     pilot, full = tmp_path / "pilot", tmp_path / "full"
     line = (make_source(9), full, *LOCAL, "--voice", "Cherry", "--reuse", pilot, "--quality", "clipped=retry", "--json")
     command("run", make_source(9), pilot, *LOCAL, "--voice", "Cherry", "--limit", "4")
-    told = command(
+    output = command(
         "estimate", *line[:1], *line[2:-1], "--latency-s", "8", "--max-concurrency", "1", "--max-cost", "0.001CNY"
     ).out
-    assert "time        40.0 s at 8 s an answer (given): a higher --max-concurrency makes it shorter" in told
-    assert "the run stops at --max-cost 0.001 CNY" in told
+    assert "time        40.0 s at 8 s an answer (given): a higher --max-concurrency makes it shorter" in output
+    assert "the run stops at --max-cost 0.001 CNY" in output
     flags = ("--max-cost", "5CNY", "--tag", "team=a", "--quiet", "--part-rows", "2", "--max-attempts", "3")
     estimate = command("estimate", *line, *flags).json
     run = command("run", *line, *flags).json
@@ -119,9 +121,9 @@ def test_the_line_of_a_run_is_that_of_its_estimate(
     assert (estimate["cost"], estimate["segments_at_most"]) == (run["cost"], 15)
     assert command("estimate", *line, *flags).json["rows_there"] == 9
     assert local.bill()["received"] == 9
-    told = command("estimate", *line[:-1], *flags, "--latency-s", "8").out
-    assert "time        none: nothing is left to buy" in told
-    assert "there       9 rows that the destination has" in told
+    output = command("estimate", *line[:-1], *flags, "--latency-s", "8").out
+    assert "time        none: nothing is left to buy" in output
+    assert "there       9 rows that the destination has" in output
 
 
 def test_a_rehearsal_in_japanese_is_warned_of(
@@ -141,7 +143,7 @@ def test_a_rehearsal_in_japanese_is_warned_of(
 
 
 @pytest.mark.parametrize(
-    ("argv", "said"),
+    ("argv", "message"),
     [
         (GATEWAY, "SOURCE"),
         (("lines.parquet", *GATEWAY, "--retry-rejects"), "no destination is given"),
@@ -156,10 +158,10 @@ def test_a_rehearsal_in_japanese_is_warned_of(
     ],
 )
 def test_mistakes_are_one_line_and_2(
-    argv: tuple[str, ...], said: str, command: Command, make_source: MakeSource, monkeypatch: pytest.MonkeyPatch
+    argv: tuple[str, ...], message: str, command: Command, make_source: MakeSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As for a run."""
     monkeypatch.chdir(make_source(3).parent)
     ended = command("estimate", *argv)
     assert (ended.status, ended.out, len(ended.err.splitlines())) == (2, "", 1)
-    assert said in ended.err
+    assert message in ended.err

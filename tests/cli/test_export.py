@@ -41,11 +41,11 @@ def test_the_result_is_one_json_object(command: Command, dataset: Path, tmp_path
     """For programs; what is left out is counted and named, and the status says so."""
     flags = ("--as", "files", "--audio-format", "flac", "--sample-rate-hz", "16000", "--split", "train=1", "--json")
     ended = command("export", dataset, tmp_path / "out", *flags)
-    found = json.loads(ended.out)
+    result = json.loads(ended.out)
     assert ended.status == 3
-    assert found.pop("elapsed_s") > 0
-    assert list(found.pop("failed")) == ["bad"]
-    assert found == {
+    assert result.pop("elapsed_s") > 0
+    assert list(result.pop("failed")) == ["bad"]
+    assert result == {
         "as": "files",
         "destination": str(tmp_path / "out"),
         "rows": 2,
@@ -71,7 +71,7 @@ def test_the_summary_tells_what_people_want_to_know(command: Command, dataset: P
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [
         ((), "the following arguments are required: --as"),
         (("--as", "lohtse"), "Did you mean 'lhotse'?"),
@@ -81,12 +81,12 @@ def test_the_summary_tells_what_people_want_to_know(command: Command, dataset: P
     ],
 )
 def test_a_mistake_is_told_in_one_line(
-    command: Command, dataset: Path, tmp_path: Path, flags: tuple[str, ...], said: str
+    command: Command, dataset: Path, tmp_path: Path, flags: tuple[str, ...], message: str
 ) -> None:
     """Before anything is written, with status 2."""
     ended = command("export", dataset, tmp_path / "out", *flags)
     assert (ended.status, ended.out) == (2, "")
-    assert said in ended.err
+    assert message in ended.err
     assert not (tmp_path / "out").exists()
 
 

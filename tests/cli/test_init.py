@@ -42,7 +42,7 @@ def test_every_command_is_there(module: str, function: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("argv", "named"),
+    ("argv", "name"),
     [
         ((), "COMMAND"),
         (("rnu",), "'rnu'"),
@@ -54,13 +54,13 @@ def test_every_command_is_there(module: str, function: str) -> None:
         (("demo", "s3://bucket/demo"), "local folder"),
     ],
 )
-def test_a_wrong_command_line_is_one_line_and_2(command: Command, argv: tuple[str, ...], named: str) -> None:
+def test_a_wrong_command_line_is_one_line_and_2(command: Command, argv: tuple[str, ...], name: str) -> None:
     """No usage dump and no traceback: what is wrong, and where to read on."""
     ended = command(*argv)
     assert (ended.status, ended.out) == (2, "")
     assert len(ended.err.splitlines()) == 1
     assert ended.err.startswith("tts-pipeline: ")
-    assert named in ended.err
+    assert name in ended.err
 
 
 def test_flags_are_not_abbreviated(command: Command) -> None:

@@ -11,9 +11,9 @@ from tests.cli.conftest import Command
 
 def test_services_say_where_their_key_comes_from(command: Command) -> None:
     """Every service of the catalog, with the variable of its key, and never a key."""
-    told = command("services").out
+    output = command("services").out
     for word in ("local", "no key", "MODELSTREAM_API_KEY", "https://baze-api.powerbuyin.top", "TTS_LOCAL_URL"):
-        assert word in told
+        assert word in output
 
 
 def test_a_key_is_never_listed(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,16 +28,16 @@ def test_a_key_is_never_listed(command: Command, monkeypatch: pytest.MonkeyPatch
 def test_models_are_listed_briefly(command: Command) -> None:
     """One line a model: voices, languages, limit and price."""
     lines = command("models").out.splitlines()
-    found = next(line for line in lines if line.startswith("modelstream"))
-    assert " ".join(found.split()) == (
+    line = next(line for line in lines if line.startswith("modelstream"))
+    assert " ".join(line.split()) == (
         "modelstream qwen3-tts-flash 6 zh en 600 characters 0.8 CNY per 10,000 characters"
     )
 
 
 def test_a_model_is_shown_in_full(command: Command) -> None:
     """Voices with labels, languages, parameters with ranges, limit, and the price with basis and source."""
-    told = command("models", "qwen3-tts-flash", "--service", "modelstream").out
-    for said in (
+    output = command("models", "qwen3-tts-flash", "--service", "modelstream").out
+    for text in (
         "qwen3-tts-flash (= qwen3-tts-flash-2025-11-27) on modelstream",
         "en (English)",
         "600 characters",
@@ -47,7 +47,7 @@ def test_a_model_is_shown_in_full(command: Command) -> None:
         "a number from 0.5 to 2 in steps of 0.1",
         "one of 24000, 16000",
     ):
-        assert said in told
+        assert text in output
 
 
 def test_a_service_by_url_shows_the_card_that_would_hold(command: Command) -> None:
@@ -60,7 +60,7 @@ def test_a_service_by_url_shows_the_card_that_would_hold(command: Command) -> No
 
 
 @pytest.mark.parametrize(
-    ("argv", "said"),
+    ("argv", "message"),
     [
         (("qwen3-tts-flesh",), "Did you mean 'qwen3-tts-flash'?"),
         (("--service", "locl"), "Did you mean 'local'?"),
@@ -68,11 +68,11 @@ def test_a_service_by_url_shows_the_card_that_would_hold(command: Command) -> No
         (("--service", "https://speech.example"), "no models are known"),
     ],
 )
-def test_what_there_is_not_is_named(command: Command, argv: tuple[str, ...], said: str) -> None:
+def test_what_there_is_not_is_named(command: Command, argv: tuple[str, ...], message: str) -> None:
     """Status 2, and the nearest name."""
     ended = command("models", *argv)
     assert ended.status == 2
-    assert said in ended.err
+    assert message in ended.err
 
 
 def test_programs_get_everything(command: Command) -> None:
@@ -86,12 +86,12 @@ def test_programs_get_everything(command: Command) -> None:
 
 def test_a_catalog_of_ones_own_is_listed(command: Command, tmp_path: Path) -> None:
     """What a user adds is shown with the price that is theirs, and when it holds."""
-    mine = tmp_path / "mine.toml"
-    mine.write_text(
+    catalog_file = tmp_path / "mine.toml"
+    catalog_file.write_text(
         '[services.studio]\nbase_url = "https://studio.example"\nauth = "none"\n'
         '[prices.ours]\ncurrency = "EUR"\nper_10k_characters = 0.5\neffective_from = 2026-01-01\n'
         '[[cards]]\nservice = "studio"\nmodel = "narrator"\nprices = ["ours"]\n'
     )
-    assert "https://studio.example" in command("services", "--catalog", mine).out
-    told = command("models", "narrator", "--catalog", mine).out
-    assert "0.5 EUR per 10,000 characters (your own price, from 2026-01-01)" in told
+    assert "https://studio.example" in command("services", "--catalog", catalog_file).out
+    output = command("models", "narrator", "--catalog", catalog_file).out
+    assert "0.5 EUR per 10,000 characters (your own price, from 2026-01-01)" in output

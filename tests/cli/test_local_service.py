@@ -68,18 +68,18 @@ def test_bills_agree_when_theirs_is_within_ours(
     run = LocalServiceRun(LOCAL, {"TTS_LOCAL_URL": local.url})
     with run.start_service(LOCAL):
         _say(local.url, "during")
-    ours = Totals(attempts=attempts, characters_billed=billed, characters_upper_bound=at_most)
-    said = run.compare_bills(ours) or ""
-    assert said.endswith("they agree" if agree else "they DO NOT AGREE")
-    assert "1 requests charged, 6 characters" in said
+    totals = Totals(attempts=attempts, characters_billed=billed, characters_upper_bound=at_most)
+    message = run.compare_bills(totals) or ""
+    assert message.endswith("they agree" if agree else "they DO NOT AGREE")
+    assert "1 requests charged, 6 characters" in message
 
 
 def test_a_service_that_does_not_answer_is_named() -> None:
     """Before anything is written; with both ways out."""
-    with pytest.raises(ConfigurationError) as raised:
+    with pytest.raises(ConfigurationError) as exc_info:
         LocalServiceRun(LOCAL, {"TTS_LOCAL_URL": "http://127.0.0.1:9"}).check()
-    assert "no local speech service answers at http://127.0.0.1:9" in str(raised.value)
-    assert "tts-pipeline emulate" in str(raised.value)
+    assert "no local speech service answers at http://127.0.0.1:9" in str(exc_info.value)
+    assert "tts-pipeline emulate" in str(exc_info.value)
 
 
 def _say(url: str, text: str) -> None:

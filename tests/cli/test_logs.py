@@ -30,13 +30,13 @@ def test_a_warning_is_one_line_on_standard_error(capsys: pytest.CaptureFixture[s
 def test_a_warning_stands_above_the_live_display() -> None:
     """Whole, on a line of its own, and the display is drawn again below it."""
     drawn = io.StringIO()
-    watch = ProgressView(Progress(totals=Totals(rows=10)))
-    with live_display(watch, Console(file=drawn, force_terminal=True, width=120)), warnings_shown():
+    view = ProgressView(Progress(totals=Totals(rows=10)))
+    with live_display(view, Console(file=drawn, force_terminal=True, width=120)), warnings_shown():
         logger.warning("the pause is over: the run goes on")
     lines = drawn.getvalue().splitlines()
-    (told,) = [place for place, line in enumerate(lines) if "the pause is over" in line]
-    assert lines[told].endswith("tts-pipeline: the pause is over: the run goes on")
-    assert any("0 of 10 rows" in line for line in lines[told + 1 :])
+    (index,) = [place for place, line in enumerate(lines) if "the pause is over" in line]
+    assert lines[index].endswith("tts-pipeline: the pause is over: the run goes on")
+    assert any("0 of 10 rows" in line for line in lines[index + 1 :])
 
 
 def test_a_pause_is_told_though_no_progress_is_shown(
@@ -46,5 +46,5 @@ def test_a_pause_is_told_though_no_progress_is_shown(
     local.set_faults([{"what": "throttle", "first": 1}])
     ended = command("run", make_source(), f"{tmp_path}/out", *LOCAL, "--quiet")
     assert ended.status == 0
-    told = "tts-pipeline: the service throttles (429): the run slows down with short pauses"
-    assert ended.err.splitlines().count(told) == 1
+    message = "tts-pipeline: the service throttles (429): the run slows down with short pauses"
+    assert ended.err.splitlines().count(message) == 1

@@ -59,7 +59,7 @@ def test_a_bill_without_requests_says_so(command: Command, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("flags", "status", "said"),
+    ("flags", "status", "message"),
     [
         (("--by", "voize"), 2, "Did you mean 'voice'"),
         (("--format", "parquet"), 2, "name a file"),
@@ -68,12 +68,12 @@ def test_a_bill_without_requests_says_so(command: Command, tmp_path: Path) -> No
     ],
 )
 def test_what_cannot_be_is_told(
-    command: Command, dataset: Path, flags: tuple[str, ...], status: int, said: str
+    command: Command, dataset: Path, flags: tuple[str, ...], status: int, message: str
 ) -> None:
     """With the status of its kind."""
     ended = command("report", dataset, *flags)
     assert ended.status == status
-    assert said in ended.err
+    assert message in ended.err
 
 
 def test_what_cannot_be_true_is_told_wherever_a_bill_is(
@@ -85,9 +85,13 @@ def test_what_cannot_be_true_is_told_wherever_a_bill_is(
     assert ran.status == 0
     assert ran.err.count("reports 0 characters where we count 22, which cannot be true") == 1
     assert "3 requests with a reported usage that cannot be true: 0.0053 CNY are in question" in ran.out
-    said = command("run", make_source(), tmp_path / "out", *LOCAL, "--set", "voice=Cherry", "--json").json
-    assert (said["implausible_attempts"], said["cost_in_question"], said["cost"]) == (3, "0.005280000", "0.005280000")
-    assert said["this_run"]["implausible_attempts"] == 0
+    summary = command("run", make_source(), tmp_path / "out", *LOCAL, "--set", "voice=Cherry", "--json").json
+    assert (summary["implausible_attempts"], summary["cost_in_question"], summary["cost"]) == (
+        3,
+        "0.005280000",
+        "0.005280000",
+    )
+    assert summary["this_run"]["implausible_attempts"] == 0
     report = command("report", tmp_path / "out").out
     assert "3 requests with a reported usage that cannot be true: 0.005280000 CNY of cost_upper_bound" in report
     (row,) = command("report", tmp_path / "out", "--format", "json").json["report"]

@@ -153,12 +153,12 @@ def test_ctrl_c_ends_in_good_order(
 
 def test_a_terminal_gets_a_live_display(make_source: MakeSource, local: LocalService, tmp_path: Path) -> None:
     """On a terminal, standard error shows rows, what is in flight and the cost; standard output is not touched."""
-    ours, theirs = pty.openpty()
+    screen, terminal = pty.openpty()
     argv = ["run", str(make_source()), str(tmp_path / "out"), *LOCAL, "--json"]
     environ = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
-    process = subprocess.Popen([*PROGRAM, *argv], stdout=subprocess.PIPE, stderr=theirs, text=True, env=environ)
-    os.close(theirs)
-    shown = _read_all(ours)
+    process = subprocess.Popen([*PROGRAM, *argv], stdout=subprocess.PIPE, stderr=terminal, text=True, env=environ)
+    os.close(terminal)
+    shown = _read_all(screen)
     out, _ = process.communicate(timeout=patience(30))
     assert process.returncode == 0, shown
     assert len(out.splitlines()) == 1
@@ -202,8 +202,8 @@ def test_validate_says_what_would_be_done_and_does_nothing(
     assert (ended.json["rows"], ended.json["parts"], ended.json["parts_done"]) == (3, 2, 0)
     assert ended.json["voices"] == {"Cherry": 2, "Stella": 1}
     assert ended.json["parameters"] == {"speed": 1}
-    told = command("validate", make_source(), tmp_path / "out", *flags)
-    assert "Cherry: 2, Stella: 1" in told.out
+    result = command("validate", make_source(), tmp_path / "out", *flags)
+    assert "Cherry: 2, Stella: 1" in result.out
     assert local.bill()["received"] == 0
     assert not (tmp_path / "out").exists()
 
@@ -269,15 +269,15 @@ def test_a_list_price_on_a_gateway_is_told_once(
     command: Command, make_source: MakeSource, local: LocalService, tmp_path: Path
 ) -> None:
     """However many rows there are; a price of one's own needs no warning."""
-    mine, prices = tmp_path / "mine.toml", tmp_path / "prices.toml"
-    mine.write_text(
+    catalog_file, prices = tmp_path / "mine.toml", tmp_path / "prices.toml"
+    catalog_file.write_text(
         f'[services.gate]\nbase_url = "{local.url}"\nauth = "none"\n'
         '[[cards]]\nservice = "gate"\nmodel = "qwen3-tts-flash"\nlike = ["local/qwen3-tts-flash"]\n'
     )
     prices.write_text(
         '[prices.ours]\nservice = "gate"\nmodel = "qwen3-tts-flash"\ncurrency = "CNY"\nper_10k_characters = 1\n'
     )
-    gate = ("--service", "gate", "--model", "qwen3-tts-flash", "--catalog", mine)
+    gate = ("--service", "gate", "--model", "qwen3-tts-flash", "--catalog", catalog_file)
     first = command("run", make_source(), tmp_path / "list", *gate)
     assert first.err.count("gate may charge otherwise") == 1
     own = command("run", make_source(), tmp_path / "own", *gate, "--prices", prices, "--json")

@@ -94,15 +94,15 @@ def test_a_flag_goes_before_the_file(tmp_path: Path) -> None:
     """Values are replaced, tables laid over one another, and a flag drops what it excludes."""
     flags = ("--voice", "Stella", "--set", "speed=2", "--limit", "5", "--generate-ids", "--tag", "team=films")
     more = ("--unchecked", "speed", "--max-attempts", "9", "--reuse", "s3://bucket/store", "--reuse", "more")
-    found = _settings("--config", _file(tmp_path, EVERYTHING.replace("seed = 7", "")), *flags, *more)
-    assert found.spelled == {"speed": "2", "voice": "Stella"}
-    assert found.get("set") == {"enable_timestamp": True, "instructions": "warm"}
-    assert (found.get("limit"), found.get("sample")) == (5, None)
-    assert (found.get("generate_ids"), found.get("id_column")) == (True, None)
-    assert found.get("tag") == {"team": "films"}
-    assert found.get("unchecked") == ("voice", "speed")
-    assert found.get("reuse") == (str(tmp_path / "pilot"), "s3://bucket/store", "more")
-    assert (found.get("max_attempts"), found.get("max_concurrency")) == (9, 32)
+    settings = _settings("--config", _file(tmp_path, EVERYTHING.replace("seed = 7", "")), *flags, *more)
+    assert settings.spelled == {"speed": "2", "voice": "Stella"}
+    assert settings.get("set") == {"enable_timestamp": True, "instructions": "warm"}
+    assert (settings.get("limit"), settings.get("sample")) == (5, None)
+    assert (settings.get("generate_ids"), settings.get("id_column")) == (True, None)
+    assert settings.get("tag") == {"team": "films"}
+    assert settings.get("unchecked") == ("voice", "speed")
+    assert settings.get("reuse") == (str(tmp_path / "pilot"), "s3://bucket/store", "more")
+    assert (settings.get("max_attempts"), settings.get("max_concurrency")) == (9, 32)
 
 
 def test_what_is_not_given_stays_not_given() -> None:
@@ -112,13 +112,13 @@ def test_what_is_not_given_stays_not_given() -> None:
 
 def test_the_value_of_a_pair_may_hold_anything() -> None:
     """Only the first equals sign separates; an empty text is a value."""
-    found = _settings("--set", "instructions=a=b", "--tag", "note=")
-    assert found.spelled == {"instructions": "a=b"}
-    assert found.get("tag") == {"note": ""}
+    settings = _settings("--set", "instructions=a=b", "--tag", "note=")
+    assert settings.spelled == {"instructions": "a=b"}
+    assert settings.get("tag") == {"note": ""}
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("max_concurency = 3", "'max_concurency' is not a known key (Did you mean 'max_concurrency'?"),
         ("max-concurrency = 3", "Did you mean 'max_concurrency'?"),
@@ -137,12 +137,12 @@ def test_the_value_of_a_pair_may_hold_anything() -> None:
         ("this is no TOML", "is not TOML"),
     ],
 )
-def test_a_mistake_in_a_job_file_names_file_and_key(tmp_path: Path, content: str, said: str) -> None:
+def test_a_mistake_in_a_job_file_names_file_and_key(tmp_path: Path, content: str, message: str) -> None:
     """Whoever reads the message finds the line."""
-    with pytest.raises(ConfigurationError) as raised:
+    with pytest.raises(ConfigurationError) as exc_info:
         _settings("--config", _file(tmp_path, content))
-    assert "job.toml" in str(raised.value)
-    assert said in str(raised.value)
+    assert "job.toml" in str(exc_info.value)
+    assert message in str(exc_info.value)
 
 
 @pytest.mark.parametrize(("text", "value"), [("0", 0), ("100", 100), ("0.05", 0.05), ("1", 1)])

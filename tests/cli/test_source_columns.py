@@ -44,7 +44,7 @@ def test_a_dropped_column_is_not_read(
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "message"),
     [
         (("--drop", "ntoe"), "does not have: 'ntoe' (Did you mean 'note'?"),
         (("--drop", "text"), "'text' cannot be dropped: it is needed for the text"),
@@ -55,12 +55,12 @@ def test_a_dropped_column_is_not_read(
     ],
 )
 def test_a_column_that_cannot_be_dropped_is_told(
-    command: Command, make_source: MakeSource, tmp_path: Path, flags: tuple[str, ...], told: str
+    command: Command, make_source: MakeSource, tmp_path: Path, flags: tuple[str, ...], message: str
 ) -> None:
     """By a run and an estimate alike: one that is not there, or that the job needs."""
     for place in ((tmp_path / "out",), ()):
         refused = command("run" if place else "estimate", make_source(), *place, *QUIET, *flags)
-        assert (refused.status, told in refused.err) == (2, True), refused.err
+        assert (refused.status, message in refused.err) == (2, True), refused.err
 
 
 def test_python_drops_columns_of_frames_too(local: LocalService, tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_columns_that_differ_in_case_only_are_refused(
     assert local.bill()["received"] == 2
     tried = pq.read_table(out / "rejects")
     for names in (_names(out), {field.name for field in tried.schema.field("input").type}):
-        assert len({one.lower() for one in names}) == len(names)
+        assert len({name.lower() for name in names}) == len(names)
 
 
 def test_a_dataset_of_before_with_such_columns_is_gone_on_with(
@@ -118,12 +118,12 @@ def test_what_hugging_face_cannot_open_is_told_before_it_is_bought(
 ) -> None:
     """Once, when the dataset is made, and by estimates of it; nothing is said of columns that it can open."""
     source, out = make_source(pairs=MAPS), tmp_path / "out"
-    told = "Hugging Face datasets cannot open the column 'pairs' (map<string, string"
+    message = "Hugging Face datasets cannot open the column 'pairs' (map<string, string"
     for place in ((), (out,)):
-        assert told in " ".join(command("estimate", source, *place, *LOCAL).out.split())
+        assert message in " ".join(command("estimate", source, *place, *LOCAL).out.split())
     assert "Hugging Face" not in command("estimate", source, *LOCAL, "--drop", "pairs").out
     first, second = (command("run", source, out, *QUIET).err for _ in range(2))
-    assert (told in first, "--drop pairs" in first, told in second) == (True, True, False)
+    assert (message in first, "--drop pairs" in first, message in second) == (True, True, False)
     assert local.bill()["received"] == 3
 
 

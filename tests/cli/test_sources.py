@@ -25,7 +25,7 @@ QUIET = (*LOCAL, "--quiet")
 def _write(path: Path, rows: int = 2, **more: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     ids = [f"{path.stem}{number}" for number in range(rows)]
-    pq.write_table(pa.table({"id": ids, "text": [f"Line {one}." for one in ids], **more}), path)
+    pq.write_table(pa.table({"id": ids, "text": [f"Line {number}." for number in ids], **more}), path)
     return path
 
 
@@ -55,7 +55,7 @@ def test_folders_are_columns(command: Command, local: LocalService, tmp_path: Pa
     estimate = command(
         "estimate", source, "--service", "local", "--model", MODEL, "--column", "voice=speaker", "--json"
     )
-    assert {one["voice"] for one in estimate.json["spoken"]} == {"Cherry", "Stella"}
+    assert {row["voice"] for row in estimate.json["spoken"]} == {"Cherry", "Stella"}
 
 
 def test_a_dataset_without_columns_of_folders_is_gone_on_with(
@@ -122,16 +122,16 @@ def test_a_destination_in_its_source_is_no_source(command: Command, local: Local
     source, out = tmp_path / "in", tmp_path / "in" / "out"
     _write(source / "a.parquet")
     assert command("run", source, out, *QUIET).status == 0
-    told = "1 file named with _ or . in front, 2 files of the dataset at out/"
+    message = "1 file named with _ or . in front, 2 files of the dataset at out/"
     _write(source / "_b.parquet")
     summary = command("run", source, out, *QUIET)
-    assert (summary.status, told in summary.out) == (0, True)
+    assert (summary.status, message in summary.out) == (0, True)
     assert command("run", source, out, *QUIET, "--json").json["left_out"] == {
         "of the dataset at out/": 2,
         "named with _ or . in front": 1,
     }
     for destination in ((), (out,)):
-        assert told in command("estimate", source, *destination, *QUIET).out
+        assert message in command("estimate", source, *destination, *QUIET).out
         assert sum(command("estimate", source, *destination, *QUIET, "--json").json["left_out"].values()) == 3
     assert command("validate", source, out, *QUIET, "--json").json["left_out"]["of the dataset at out/"] == 2
     other = command("run", source, tmp_path / "in" / "more", *QUIET, "--rebuild")
@@ -159,9 +159,9 @@ def test_no_home_is_needed(
     for name, value in (("HOME", "/dev/null"), ("XDG_CACHE_HOME", ""), ("XDG_STATE_HOME", "")):
         monkeypatch.setenv(name, value)
     source = _write(tmp_path / "a.parquet")
-    for given in ((), ("--work-dir", tmp_path / "work")):
+    for work_dir_flags in ((), ("--work-dir", tmp_path / "work")):
         for name in ("run", "estimate", "validate"):
-            ended = command(name, source, tmp_path / f"out{len(given)}", *QUIET, *given)
+            ended = command(name, source, tmp_path / f"out{len(work_dir_flags)}", *QUIET, *work_dir_flags)
             assert ended.status == 0, ended.err
     assert local.bill()["received"] == 4
 
@@ -173,37 +173,37 @@ def test_journals_that_cannot_be_kept_are_told_before_anything_is_sent(
     monkeypatch.setenv("XDG_STATE_HOME", "/dev/null/nowhere")
     service = tts.Service(base_url=local.url, name="voices", auth="none")
     source, bucket = _write(tmp_path / "a.parquet"), f"memory://{tmp_path.name}"
-    with pytest.raises(tts.StorageError, match="cannot be written") as told:
+    with pytest.raises(tts.StorageError, match="cannot be written") as exc_info:
         tts.run(source, bucket, service, model=MODEL)
-    assert ("`work_dir`" in (told.value.hint or ""), local.bill()["received"]) == (True, 0)
-    with pytest.raises(tts.StorageError, match="cannot be written") as told:
+    assert ("`work_dir`" in (exc_info.value.hint or ""), local.bill()["received"]) == (True, 0)
+    with pytest.raises(tts.StorageError, match="cannot be written") as exc_info:
         tts.synthesize(pl.DataFrame({"text": ["Hi."]}), service, model=MODEL)
-    assert "`work_dir`" in (told.value.hint or "")
+    assert "`work_dir`" in (exc_info.value.hint or "")
     options = tts.RunOptions(work_dir=tmp_path / "work")
     assert tts.run(source, bucket, service, model=MODEL, options=options).dataset.speech == 2
 
 
-@pytest.mark.parametrize("which", ["source", "destination", "work folder", "current folder"])
+@pytest.mark.parametrize("case", ["source", "destination", "work folder", "current folder"])
 def test_names_that_are_not_utf8(
-    command: Command, local: LocalService, tmp_path: Path, which: str, monkeypatch: pytest.MonkeyPatch
+    command: Command, local: LocalService, tmp_path: Path, case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A source has any name; a place that is written to is refused before anything is sent."""
     odd = tmp_path / os.fsdecode(b"caf\xe9")
     odd.mkdir()
-    source = (odd if which == "source" else tmp_path) / os.fsdecode(b"\xff.parquet")
+    source = (odd if case == "source" else tmp_path) / os.fsdecode(b"\xff.parquet")
     _write(tmp_path / "a.parquet").rename(source)
-    if which == "current folder":
+    if case == "current folder":
         monkeypatch.chdir(odd)
-    out = {"destination": odd / "out", "current folder": Path("out")}.get(which, tmp_path / "out")
-    given = ("--work-dir", odd) if which == "work folder" else ()
-    ended = command("run", source, out, *QUIET, "--generate-ids", *given)
-    if which == "source":
+    out = {"destination": odd / "out", "current folder": Path("out")}.get(case, tmp_path / "out")
+    work_dir_flags = ("--work-dir", odd) if case == "work folder" else ()
+    ended = command("run", source, out, *QUIET, "--generate-ids", *work_dir_flags)
+    if case == "source":
         assert [row["utterance_id"] for row in _speech(out, "utterance_id")] == [r"\xff:0", r"\xff:1"]
         assert command("run", tmp_path, tmp_path / "more", *QUIET, "--generate-ids").status == 0
         return
     assert (ended.status, "is not UTF-8" in ended.err, local.bill()["received"]) == (2, True, 0)
     for reading in (("report", out), ("browse", out), ("export", out, tmp_path / "e", "--as", "files")):
-        assert which == "work folder" or command(*reading).status == 2
+        assert case == "work folder" or command(*reading).status == 2
 
 
 @pytest.mark.parametrize("flag", ["--tag=x=%s", "--set=instructions=%s", "--id-column=%s", "--voice=%s", "--model=%s"])

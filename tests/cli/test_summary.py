@@ -37,19 +37,19 @@ def _summary(report: Report, card: Card = CARDS["local", "qwen3-tts-flash"], cau
 
 def test_a_run_that_went_well_is_told_in_figures() -> None:
     """Rows, audio, requests, characters, cost, and where the files are."""
-    told = _summary(_report())
+    summary = _summary(_report())
     for figure in ("10: 10 speech, 0 rejects", "1.5 minutes", "1,482 billed\n", "0.1180 CNY\n", "/data/out (speech/"):
-        assert figure in told
-    assert "stopped" not in told
+        assert figure in summary
+    assert "stopped" not in summary
 
 
 def test_what_is_not_sure_is_told_as_a_range() -> None:
     """Unknown attempts, characters and money at most."""
     report = _report(at_most="0.2", unknown_attempts=2, characters_upper_bound=2_000)
-    told = _summary(report)
-    assert "11, 2 of them with an unknown outcome" in told
-    assert "1,482 billed (at most 2,000)" in told
-    assert "0.1180 CNY (at most 0.2000)" in told
+    summary = _summary(report)
+    assert "11, 2 of them with an unknown outcome" in summary
+    assert "1,482 billed (at most 2,000)" in summary
+    assert "0.1180 CNY (at most 0.2000)" in summary
 
 
 def test_rejects_are_told_by_their_causes() -> None:
@@ -58,24 +58,24 @@ def test_rejects_are_told_by_their_causes() -> None:
     for number in range(7):
         causes.counts[f"Code{number}"] = 7 - number
         causes.examples[f"Code{number}"] = f"message {number}"
-    told = _summary(_report(rows=40, speech=10, rejects=30), causes=causes)
-    assert "7 x Code0, for example: message 0" in told
-    assert "Code5" not in told
-    assert "and 2 other codes" in told
-    assert "2 more, in parts that are still open" in told
+    summary = _summary(_report(rows=40, speech=10, rejects=30), causes=causes)
+    assert "7 x Code0, for example: message 0" in summary
+    assert "Code5" not in summary
+    assert "and 2 other codes" in summary
+    assert "2 more, in parts that are still open" in summary
 
 
 def test_a_stopped_run_says_what_to_do() -> None:
     """By what it was stopped, that nothing is lost, and how it goes on."""
     stopped = StoppedError("the service is out", stopped_by="outage", hint="run again later")
-    told = _summary(replace(_report(speech=4), stopped=stopped))
-    assert "6 not done yet" in told
-    assert "by: outage" in told
-    assert "the same command goes on" in told
+    summary = _summary(replace(_report(speech=4), stopped=stopped))
+    assert "6 not done yet" in summary
+    assert "by: outage" in summary
+    assert "the same command goes on" in summary
 
 
 @pytest.mark.parametrize(
-    ("service", "model", "said"),
+    ("service", "model", "message"),
     [
         ("modelstream", "qwen3-tts-flash", "modelstream may charge otherwise"),
         ("local", "qwen3-tts-flash", "nobody charges for the local service"),
@@ -83,17 +83,17 @@ def test_a_stopped_run_says_what_to_do() -> None:
         ("openai", "tts-1", None),
     ],
 )
-def test_a_list_price_is_named_where_it_may_not_hold(service: str, model: str, said: str | None) -> None:
+def test_a_list_price_is_named_where_it_may_not_hold(service: str, model: str, message: str | None) -> None:
     """A gateway may charge otherwise than the maker; the maker itself does not."""
-    told = _summary(_report(), CARDS[service, model])
-    assert (said in told) if said else ("list price" not in told)
+    summary = _summary(_report(), CARDS[service, model])
+    assert (message in summary) if message else ("list price" not in summary)
 
 
 def test_a_cost_that_is_not_known_is_not_0() -> None:
     """Without a price there is no amount, and the summary says why."""
-    told = _summary(_report(cost=None), Card("studio", "narrator"))
-    assert "cost        not known" in told
-    assert "no price is known for narrator on studio: its cost is null, which is not 0" in told
+    summary = _summary(_report(cost=None), Card("studio", "narrator"))
+    assert "cost        not known" in summary
+    assert "no price is known for narrator on studio: its cost is null, which is not 0" in summary
 
 
 def test_a_result_without_counts_has_the_same_keys() -> None:
@@ -107,7 +107,7 @@ def test_a_result_without_counts_has_the_same_keys() -> None:
 def test_what_was_not_bought_is_told_with_where_it_came_from() -> None:
     """Rows of all runs, and in this one by place; without any there is no line."""
     assert "reused" not in _summary(_report())
-    told = _summary(replace(_report(reused=1_234), reused_from={"../pilot": 1_000, "": 34}))
-    assert "1,234 rows whose audio was not bought again" in told
-    assert "1,000 in this run from ../pilot" in told
-    assert "34 in this run equal to others of this job" in told
+    summary = _summary(replace(_report(reused=1_234), reused_from={"../pilot": 1_000, "": 34}))
+    assert "1,234 rows whose audio was not bought again" in summary
+    assert "1,000 in this run from ../pilot" in summary
+    assert "34 in this run equal to others of this job" in summary

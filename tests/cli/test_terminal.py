@@ -47,8 +47,8 @@ def test_every_command_prints_lines_of_its_own(command: Command, dataset: Path, 
         ended = command("report", dataset, *by, "--format", kind)
         _check(ended)
         assert len(ended.out.splitlines()) == lines
-    told = {row["tag:note"] for row in json.loads(command("report", dataset, *by, "--format", "json").out)["report"]}
-    assert told == {HOSTILE, "=1+2"}, "JSON is exact"
+    notes = {row["tag:note"] for row in json.loads(command("report", dataset, *by, "--format", "json").out)["report"]}
+    assert notes == {HOSTILE, "=1+2"}, "JSON is exact"
     _check(command("export", dataset, tmp_path / "files", "--as", "files"))
     _check(command("report", f"{tmp_path}/{HOSTILE.rstrip(chr(0))}"))
     _check(command("models", HOSTILE))

@@ -254,8 +254,14 @@ def outcomes(ledger: MemoryLedger) -> list[tuple[Outcome, str | None, int | None
     """Return each settlement: outcome, code, status, billed, at most."""
     settlements = [ledger.settlements[attempt.attempt_id] for attempt in ledger.attempts]
     return [
-        (it.outcome, it.error_code, it.http_status, it.characters_billed, it.characters_upper_bound)
-        for it in settlements
+        (
+            settlement.outcome,
+            settlement.error_code,
+            settlement.http_status,
+            settlement.characters_billed,
+            settlement.characters_upper_bound,
+        )
+        for settlement in settlements
     ]
 
 

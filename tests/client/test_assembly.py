@@ -71,7 +71,7 @@ def test_a_long_text_is_said_in_segments_and_joined_with_pauses() -> None:
     words = speech.words or ()
     assert [(word.start_ms, word.end_ms) for word in words] == [(0, 500), (800, 1_050)]
     assert [LONG_TEXT[word.text_start : word.text_end] for word in words] == [first, second]
-    assert [(it.segment, it.number) for it in ledger.attempts] == [(0, 1), (1, 1)]
+    assert [(attempt.segment, attempt.number) for attempt in ledger.attempts] == [(0, 1), (1, 1)]
 
 
 def test_words_are_those_of_every_segment_or_none() -> None:

@@ -138,7 +138,7 @@ def test_what_is_bought_is_given_to_the_cache_as_received() -> None:
     """Under the key of its request and with the id of its utterance, so it is bought once."""
     cache = DictCache()
     first, _, _ = synthesize(cache, answer(200, speech_body(characters=6)), audio=AudioSettings("flac"))
-    assert (cache.lookups, [one.origin for one in cache.stored]) == ([key_of("Hello.")], ["a"])
+    assert (cache.lookups, [entry.origin for entry in cache.stored]) == ([key_of("Hello.")], ["a"])
     assert cache.stored[0].answer.audio.data == wav()
     assert first.deduplicated_from is None
     second, _, server = synthesize(cache, utterance=replace(HELLO, utterance_id="b"))
@@ -161,7 +161,7 @@ def test_a_long_text_buys_only_the_segments_that_are_not_found() -> None:
     assert [attempt.segment for attempt in ledger.attempts] == [0, 2]
     assert (speech.segments, speech.attempts, speech.deduplicated_from) == (3, 2, None)
     assert speech.characters_billed == len(SENTENCES[0]) + len(SENTENCES[2])
-    assert [one.answer.segment for one in cache.stored] == [0, 2]
+    assert [entry.answer.segment for entry in cache.stored] == [0, 2]
 
 
 def test_a_long_text_whose_segments_are_all_found_buys_nothing() -> None:

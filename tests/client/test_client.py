@@ -84,9 +84,9 @@ def test_after_a_fatal_error_nothing_is_sent() -> None:
     async def main(client: SpeechClient, server: ScriptedServer) -> None:
         with pytest.raises(FatalError):
             await client.synthesize(HELLO)
-        with pytest.raises(StoppedError) as caught:
+        with pytest.raises(StoppedError) as exc_info:
             await client.synthesize(HELLO)
-        assert caught.value.stopped_by == "service"
+        assert exc_info.value.stopped_by == "service"
         assert len(server.requests) == 1
 
     with_client(main, otherwise=answer(401, {"code": "InvalidApiKey", "message": "no"}))
@@ -149,9 +149,9 @@ def test_the_request_key_does_not_depend_on_the_key_or_the_row() -> None:
 @pytest.mark.parametrize("key", ["sk-\n", "sk-ключ"])
 def test_a_key_that_no_header_can_carry_is_refused_unseen(key: str) -> None:
     """The message does not repeat it."""
-    with pytest.raises(ConfigurationError) as caught:
+    with pytest.raises(ConfigurationError) as exc_info:
         SpeechClient(Endpoint("s", "https://api.example", api_key=key), CARD)
-    assert key not in str(caught.value)
+    assert key not in str(exc_info.value)
 
 
 def test_a_key_is_not_sent_over_plain_http_to_another_machine() -> None:

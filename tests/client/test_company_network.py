@@ -95,7 +95,7 @@ def test_an_authority_of_ones_own_is_trusted(
 
 
 @pytest.mark.parametrize(
-    ("host", "given", "words"),
+    ("host", "fields", "words"),
     [
         ("127.0.0.1", {"days": -1}, ("expired", "clock")),
         ("other.example", {}, ("not valid for '127.0.0.1'", "another host's")),
@@ -103,16 +103,16 @@ def test_an_authority_of_ones_own_is_trusted(
     ],
 )
 def test_a_certificate_is_wrong_in_its_own_way(
-    authority: Authority, host: str, given: dict[str, Any], words: tuple[str, ...]
+    authority: Authority, host: str, fields: dict[str, Any], words: tuple[str, ...]
 ) -> None:
     """Each fault is fatal immediately, unsent, with the way out."""
 
     async def main() -> None:
-        async with serving_tls(authority.context(host, **given)) as server:
+        async with serving_tls(authority.context(host, **fields)) as server:
             error, ledger = await say(service_of(authority, url=server.url))
         assert isinstance(error, FatalError)
         assert (error.code, server.requests) == ("UntrustedCertificate", [])
-        assert all(it in str(error) for it in words)
+        assert all(word in str(error) for word in words)
         assert outcomes(ledger) == [(Outcome.FAILED, "UntrustedCertificate", None, 0, 0)]
 
     asyncio.run(main())
@@ -208,14 +208,14 @@ def test_a_proxy_that_refuses_is_named(authority: Authority, status: int, code: 
             ledger = MemoryLedger()
             limits = replace(LIMITS, max_outage_s=0)
             async with SpeechClient(service, CARD, limits, clock=instant_clock()) as client:
-                with pytest.raises((ServiceError, StoppedError)) as caught:
+                with pytest.raises((ServiceError, StoppedError)) as exc_info:
                     await client.synthesize(HELLO, ledger)
-        assert {it[1:] for it in outcomes(ledger)} == {(code, None, 0, 0)}
+        assert {outcome[1:] for outcome in outcomes(ledger)} == {(code, None, 0, 0)}
         assert f"the proxy 127.0.0.1 opens no connection to {HOST}: it answered with status {status}" in str(
-            caught.value
+            exc_info.value
         )
-        assert "made-up" not in str(caught.value)
-        assert (code == "ProxyRefused") == isinstance(caught.value, FatalError)
+        assert "made-up" not in str(exc_info.value)
+        assert (code == "ProxyRefused") == isinstance(exc_info.value, FatalError)
 
     asyncio.run(main())
 

@@ -113,9 +113,9 @@ def test_the_key_is_in_no_repr_and_no_error() -> None:
     """Neither of the client nor of its errors."""
 
     async def main(client: SpeechClient, _: ScriptedServer) -> None:
-        with pytest.raises(TransientError) as caught:
+        with pytest.raises(TransientError) as exc_info:
             await client.synthesize(HELLO)
-        error: BaseException | None = caught.value
+        error: BaseException | None = exc_info.value
         while error is not None:
             assert KEY not in f"{error!r} {error} {vars(error)}"
             error = error.__cause__ or error.__context__

@@ -175,8 +175,8 @@ async def say(server: ScriptedServer, number: int, seed: int, findings: Findings
         findings.longest_s = max(findings.longest_s, time.monotonic() - since_s)
     settlements = list(ledger.settlements.values())
     confirmed, at_most = (
-        sum(it.characters_billed for it in settlements),
-        sum(it.characters_upper_bound for it in settlements),
+        sum(settlement.characters_billed for settlement in settlements),
+        sum(settlement.characters_upper_bound for settlement in settlements),
     )
     assert confirmed <= findings.charged[text] * len(text) <= at_most or findings.charged[text] < 0
 

@@ -16,14 +16,14 @@ from tts_pipeline.wire.response import ParsedResponse, Response
 from tts_pipeline.wire.usage import NO_USAGE
 
 
-def read(content_type: str | None, headers: dict[str, str] | None = None, **asked: Any) -> Any:
+def read(content_type: str | None, headers: dict[str, str] | None = None, **parameters: Any) -> Any:
     headers = dict(headers or {}) | ({"content-type": content_type} if content_type else {})
     reading = ParsedResponse(b"", None, None, content_type, NO_USAGE, None, None, ())
-    return find_pcm_format(Response(200, headers, b""), reading, asked)
+    return find_pcm_format(Response(200, headers, b""), reading, parameters)
 
 
 @pytest.mark.parametrize(
-    ("content_type", "headers", "asked", "rate_hz", "flags"),
+    ("content_type", "headers", "parameters", "rate_hz", "flags"),
     [
         ("audio/pcm;rate=16000", {}, {}, 16_000, ()),
         ("audio/pcm", {"x-sample-rate": "16000"}, {"sample_rate": 16_000}, 16_000, ()),
@@ -38,10 +38,10 @@ def read(content_type: str | None, headers: dict[str, str] | None = None, **aske
     ],
 )
 def test_the_answer_goes_before_the_request_and_that_before_what_is_usual(
-    content_type: str | None, headers: dict[str, str], asked: dict[str, Any], rate_hz: int, flags: tuple[str, ...]
+    content_type: str | None, headers: dict[str, str], parameters: dict[str, Any], rate_hz: int, flags: tuple[str, ...]
 ) -> None:
     """An unknown rate, and a rate that differs from the request, are flagged."""
-    pcm = read(content_type, headers, **asked)
+    pcm = read(content_type, headers, **parameters)
     assert (pcm.format, pcm.flags) == (PcmFormat(rate_hz), flags)
 
 
@@ -71,9 +71,9 @@ def test_samples_that_cannot_be_their_text_are_refused(seconds: float) -> None:
     """Once, unless they may have been cut."""
     with pytest.raises(UnreadableError):
         check_seconds(seconds)
-    with pytest.raises(ServiceError) as met:
+    with pytest.raises(ServiceError) as exc_info:
         check_seconds(seconds, complete=False)
-    assert isinstance(met.value, TransientError) == (seconds < 1)
+    assert isinstance(exc_info.value, TransientError) == (seconds < 1)
 
 
 @pytest.mark.parametrize(
@@ -81,9 +81,9 @@ def test_samples_that_cannot_be_their_text_are_refused(seconds: float) -> None:
 )
 def test_text_is_never_taken_for_samples(text: str) -> None:
     """JSON, pages, base64, hex: whatever was requested."""
-    with pytest.raises(UnreadableError) as met:
+    with pytest.raises(UnreadableError) as exc_info:
         make_pcm_playable(text.encode(), PcmFormat(24_000), complete=True)
-    assert met.value.code == "UnreadableAudio"
+    assert exc_info.value.code == "UnreadableAudio"
 
 
 def test_samples_are_no_text() -> None:

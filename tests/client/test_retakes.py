@@ -24,8 +24,8 @@ def test_empty_audio_is_bought_again_and_then_rejected() -> None:
     error, ledger, server = synthesize(EMPTY, EMPTY, EMPTY)
     assert isinstance(error, PermanentError)
     assert (error.code, error.http_status, error.attempts) == ("Quality.empty", 200, 3)
-    assert [it[0] for it in outcomes(ledger)] == [Outcome.DISCARDED] * 3
-    assert [it[3] for it in outcomes(ledger)] == [6, 6, 6]
+    assert [outcome[0] for outcome in outcomes(ledger)] == [Outcome.DISCARDED] * 3
+    assert [outcome[3] for outcome in outcomes(ledger)] == [6, 6, 6]
     assert len(server.requests) == 3
 
 
@@ -34,7 +34,7 @@ def test_a_good_take_after_an_empty_one_is_kept() -> None:
     speech, ledger, _ = synthesize(EMPTY, GOOD)
     assert isinstance(speech, Speech)
     assert (speech.audio.duration_ms, speech.attempts, speech.characters_billed) == (500, 2, 12)
-    assert [it[0] for it in outcomes(ledger)] == [Outcome.DISCARDED, Outcome.SUCCEEDED]
+    assert [outcome[0] for outcome in outcomes(ledger)] == [Outcome.DISCARDED, Outcome.SUCCEEDED]
 
 
 def test_silence_is_kept_with_its_flag_unless_told_otherwise() -> None:
@@ -42,7 +42,7 @@ def test_silence_is_kept_with_its_flag_unless_told_otherwise() -> None:
     speech, ledger, _ = synthesize(SILENT)
     assert isinstance(speech, Speech)
     assert "silent" in speech.quality
-    assert [it[0] for it in outcomes(ledger)] == [Outcome.SUCCEEDED]
+    assert [outcome[0] for outcome in outcomes(ledger)] == [Outcome.SUCCEEDED]
 
 
 def test_a_better_take_takes_the_place_of_the_first() -> None:
@@ -50,7 +50,7 @@ def test_a_better_take_takes_the_place_of_the_first() -> None:
     speech, ledger, _ = synthesize(SILENT, GOOD, quality=RETRY_SILENCE)
     assert isinstance(speech, Speech)
     assert (speech.quality, speech.attempts, speech.characters_billed) == ((), 2, 12)
-    assert [it[0] for it in outcomes(ledger)] == [Outcome.DISCARDED, Outcome.SUCCEEDED]
+    assert [outcome[0] for outcome in outcomes(ledger)] == [Outcome.DISCARDED, Outcome.SUCCEEDED]
 
 
 def test_takes_are_bounded_and_one_no_better_is_discarded() -> None:
@@ -58,7 +58,7 @@ def test_takes_are_bounded_and_one_no_better_is_discarded() -> None:
     speech, ledger, server = synthesize(SILENT, SILENT, SILENT, quality=RETRY_SILENCE)
     assert isinstance(speech, Speech)
     assert "silent" in speech.quality
-    assert [it[0] for it in outcomes(ledger)] == [Outcome.SUCCEEDED, Outcome.DISCARDED, Outcome.DISCARDED]
+    assert [outcome[0] for outcome in outcomes(ledger)] == [Outcome.SUCCEEDED, Outcome.DISCARDED, Outcome.DISCARDED]
     assert len(server.requests) == 3
 
 
@@ -67,7 +67,7 @@ def test_a_refused_retake_leaves_what_is_there() -> None:
     speech, ledger, _ = synthesize(SILENT, REFUSED, quality=RETRY_SILENCE)
     assert isinstance(speech, Speech)
     assert "silent" in speech.quality
-    assert [it[0] for it in outcomes(ledger)] == [Outcome.SUCCEEDED, Outcome.FAILED]
+    assert [outcome[0] for outcome in outcomes(ledger)] == [Outcome.SUCCEEDED, Outcome.FAILED]
 
 
 def test_a_flag_that_is_to_be_rejected_is_so_at_once() -> None:
@@ -75,7 +75,7 @@ def test_a_flag_that_is_to_be_rejected_is_so_at_once() -> None:
     error, ledger, server = synthesize(SILENT, quality=QualityPolicy({"silent": "reject"}))
     assert isinstance(error, PermanentError)
     assert error.code == "Quality.silent"
-    assert [it[0] for it in outcomes(ledger)] == [Outcome.DISCARDED]
+    assert [outcome[0] for outcome in outcomes(ledger)] == [Outcome.DISCARDED]
     assert len(server.requests) == 1
 
 

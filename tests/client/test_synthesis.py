@@ -113,9 +113,9 @@ def test_a_long_text_that_no_cap_pays_for_is_not_begun() -> None:
             service = Endpoint(name="scripted", base_url=server.url, auth="none")
             budget = Budget(BudgetCap(max_characters=1_000))
             async with SpeechClient(service, replace(CARD, input_limit=600), budget=budget) as client:
-                with pytest.raises(StoppedError) as caught:
+                with pytest.raises(StoppedError) as exc_info:
                     await client.synthesize(Utterance("a", "word " * 2_000))
-                return caught.value, server
+                return exc_info.value, server
 
     stopped, server = asyncio.run(main())
     assert (stopped.stopped_by, server.requests) == ("budget", [])
@@ -127,8 +127,8 @@ def test_a_lost_url_is_a_new_attempt_and_the_bill_shows_both() -> None:
     ledger = MemoryLedger()
 
     async def main(client: SpeechClient, server: ScriptedServer) -> None:
-        lost = answer(200, url_body(server.url + "/a.wav", characters=6))
-        server.steps = [lost, *[answer(404)] * 3]
+        url_answer = answer(200, url_body(server.url + "/a.wav", characters=6))
+        server.steps = [url_answer, *[answer(404)] * 3]
         speech = await client.synthesize(HELLO, ledger)
         assert speech.attempts == 2
         assert outcomes(ledger) == [(Outcome.FAILED, "LostUrl", 200, 0, 6), (Outcome.SUCCEEDED, None, 200, 6, 6)]
@@ -249,7 +249,7 @@ def test_a_failed_segment_makes_no_half_utterance_and_what_was_paid_for_is_not_b
     assert isinstance(speech, Speech)
     assert [request.text for request in server.requests] == [LONG_TEXT[38:]]
     assert (speech.segments, speech.attempts) == (2, 3)
-    assert [(it.segment, it.number) for it in ledger.attempts] == [(0, 1), (1, 1), (1, 2)]
+    assert [(attempt.segment, attempt.number) for attempt in ledger.attempts] == [(0, 1), (1, 1), (1, 2)]
 
 
 def test_a_cut_is_written_down_once_before_its_first_piece_is_bought() -> None:

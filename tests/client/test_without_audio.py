@@ -22,10 +22,10 @@ def run(service: LocalService, *rules: dict[str, object]) -> list[TtsPipelineErr
     """Speak 30 texts together; return each error, None for speech."""
     service.set_faults(rules)
     service.reset_bill()
-    ours = Service(base_url=service.url, name="local", auth="none")
+    endpoint = Service(base_url=service.url, name="local", auth="none")
 
     async def main() -> list[TtsPipelineError | None]:
-        async with SpeechClient(ours, load_catalog().card(ours, "qwen3-tts-flash"), LIMITS) as client:
+        async with SpeechClient(endpoint, load_catalog().card(endpoint, "qwen3-tts-flash"), LIMITS) as client:
 
             async def say(number: int) -> TtsPipelineError | None:
                 try:
@@ -44,9 +44,9 @@ def run(service: LocalService, *rules: dict[str, object]) -> list[TtsPipelineErr
 @pytest.mark.parametrize("shape", ["unreadable", "no_audio", "bad_base64", "billed_failure"])
 def test_a_run_without_any_audio_stops_at_once(tone_service: LocalService, shape: str) -> None:
     """After three rows and the attempts then in flight; no row is rejected, and the error names the keys."""
-    met = run(tone_service, {"what": "shape", "shape": shape})
-    assert all(isinstance(error, StoppedError) or getattr(error, "code", None) for error in met)
-    stops = [error for error in met if isinstance(error, StoppedError)]
+    errors = run(tone_service, {"what": "shape", "shape": shape})
+    assert all(isinstance(error, StoppedError) or getattr(error, "code", None) for error in errors)
+    stops = [error for error in errors if isinstance(error, StoppedError)]
     assert len(stops) >= 20
     assert {error.stopped_by for error in stops} == {"service"}
     assert all("JSON with the keys " in error.message for error in stops)
@@ -56,8 +56,8 @@ def test_a_run_without_any_audio_stops_at_once(tone_service: LocalService, shape
 @pytest.mark.parametrize("wire", ["no_http", "broken_chunk", "huge_head", "gzip_twice"])
 def test_a_run_whose_answers_cannot_be_read_stops_at_once(tone_service: LocalService, wire: str) -> None:
     """Not an outage of 15 minutes with probes that may be billed: the hint comes after three rows."""
-    met = run(tone_service, {"what": "shape", "wire": wire})
-    stops = [error for error in met if isinstance(error, StoppedError)]
+    errors = run(tone_service, {"what": "shape", "wire": wire})
+    stops = [error for error in errors if isinstance(error, StoppedError)]
     assert len(stops) >= 15
     assert {error.stopped_by for error in stops} == {"service"}
     assert tone_service.bill()["charged"] <= 3 + 3 * LIMITS.max_concurrency
@@ -66,8 +66,8 @@ def test_a_run_whose_answers_cannot_be_read_stops_at_once(tone_service: LocalSer
 @pytest.mark.parametrize(("shape", "purchases"), [("unreadable", 1), ("no_audio", 2)])
 def test_a_row_without_audio_among_others_costs_little(tone_service: LocalService, shape: str, purchases: int) -> None:
     """An unreadable answer is bought once, an empty one twice; other rows go on, and no outage begins."""
-    met = run(tone_service, {"what": "shape", "shape": shape, "text": "Text 7"})
-    assert [number for number, error in enumerate(met) if error is not None] == [7]
+    errors = run(tone_service, {"what": "shape", "shape": shape, "text": "Text 7"})
+    assert [number for number, error in enumerate(errors) if error is not None] == [7]
     assert tone_service.bill()["charged"] == 29 + purchases
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from tests.builders import FLASH, audio_of, cost_of, settlement_of, speech_of
+from tests.builders import FLASH, audio_of, cost_of, make_speech, settlement_of
 from tests.datasets import Bench
 from tts_pipeline.attempt import Outcome
 from tts_pipeline.config import InputColumns
@@ -72,7 +72,7 @@ async def test_only_intents_wait_for_the_disk(bench: Bench, monkeypatch: pytest.
         await part.intend(attempt, None)
         assert len(syncs) == before + 1
         part.settle(settlement_of(attempt), Answer(0, audio_of("x")))
-        await part.record_speech(speech_of(part.todo[0], audio_of("y"), 7))
+        await part.record_speech(make_speech(part.todo[0], audio_of("y"), 7))
         assert len(syncs) == before + 1
 
 
@@ -107,7 +107,7 @@ async def test_audio_that_is_not_an_answer_is_written_with_the_speech(bench: Ben
         _, answer = await bench.buy(part, part.todo[0])
         joined = audio_of("another")
         assert joined.data != answer.audio.data
-        await part.record_speech(speech_of(part.todo[0], joined, 7))
+        await part.record_speech(make_speech(part.todo[0], joined, 7))
     (replay,) = bench.replays()
     audio = replay.utterances["r0", 0].audio
     assert audio is not None
@@ -124,7 +124,7 @@ async def test_a_crash_between_answer_and_speech_keeps_the_answer(bench: Bench) 
         assert part.history(part.todo[1]) == History(
             answers={0: answer}, segment_attempts={0: 1}, characters_billed=7, cost=cost_of(7)
         )
-        await part.record_speech(speech_of(part.todo[1], part.history(part.todo[1]).answers[0].audio, 7))
+        await part.record_speech(make_speech(part.todo[1], part.history(part.todo[1]).answers[0].audio, 7))
     audio = bench.replays()[-1].utterances["r1", 0].audio
     assert audio is not None
     assert audio.read() == answer.audio.data
@@ -171,7 +171,7 @@ async def test_progress_counts_requests_rows_and_money(bench: Bench) -> None:
         second = bench.attempt(part.todo[0], number=2)
         await part.intend(second, None)
         part.settle(settlement_of(second), Answer(0, audio_of("x"), usage=Usage(7)))
-        await part.record_speech(speech_of(part.todo[0], audio_of("x"), 7))
+        await part.record_speech(make_speech(part.todo[0], audio_of("x"), 7))
         await bench.refuse(part, part.todo[1])
     assert (progress.retries, totals.attempts, totals.speech, totals.rejects) == (1, 3, 1, 1)
     assert (totals.characters_billed, totals.characters_upper_bound) == (7, 7)
@@ -268,7 +268,7 @@ async def test_a_disk_error_reaches_whoever_waits(bench: Bench) -> None:
         attempt = bench.attempt(part.todo[0])
         for waiting in (
             part.intend(attempt, None),
-            part.record_speech(speech_of(part.todo[0], audio_of("x"), 7)),
+            part.record_speech(make_speech(part.todo[0], audio_of("x"), 7)),
         ):
             with pytest.raises(StorageError, match="the disk is full"):
                 await waiting

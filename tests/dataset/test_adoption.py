@@ -53,7 +53,7 @@ def _lose(bench: Bench, *, spoken: int = 2, in_flight: int = 1, more: int = 0, o
 
     journal_id = asyncio.run(work())
     if orderly:
-        bench.publisher.suspend_part(bench.rows(), bench.replays())
+        bench.committer.suspend_part(bench.rows(), bench.replays())
     shutil.rmtree(bench.journals)
     return journal_id
 
@@ -61,7 +61,7 @@ def _lose(bench: Bench, *, spoken: int = 2, in_flight: int = 1, more: int = 0, o
 def _adopt(bench: Bench) -> list[str]:
     """Adopt as a run does: publish the known usage immediately, and remove the claim."""
     adopted_ids = adopt_journals(bench.store, bench.journals, 0)
-    bench.publisher.suspend_part(bench.rows(), bench.replays())
+    bench.committer.suspend_part(bench.rows(), bench.replays())
     return adopted_ids
 
 
@@ -156,7 +156,7 @@ def test_the_truth_replaces_a_copy_that_seemed_whole(bench: Bench) -> None:
 
     asyncio.run(work())
     assert _bounds(bench) == (3 * LINE, 4 * LINE)
-    bench.publisher.suspend_part(bench.rows(), bench.replays())
+    bench.committer.suspend_part(bench.rows(), bench.replays())
     assert [row["outcome"] for row in bench.usage()] == ["succeeded"] * 3 + ["unknown"] * 2
     assert _bounds(bench) == (3 * LINE, 5 * LINE)
 
@@ -187,8 +187,8 @@ def test_a_copy_ends_where_it_cannot_be_trusted(bench: Bench, damage: str) -> No
     adopted_ids = adopt_journals(bench.store, bench.journals, 0)
     assert adopted_ids == ([] if damage == "first" else [journal_id])
     assert not list(bench.journals.glob("*.copying"))
-    bench.publisher.suspend_part(bench.rows(), bench.replays())
-    bench.publisher.account_for_lost_journals(0, bench.replays())
+    bench.committer.suspend_part(bench.rows(), bench.replays())
+    bench.committer.account_for_lost_journals(0, bench.replays())
     billed, at_most = _bounds(bench)
     assert at_most == 4 * LINE
     assert billed in {"gap": (LINE, 2 * LINE), "torn": (3 * LINE,), "first": (0,)}[damage]

@@ -52,9 +52,9 @@ def _claimed(store: Store) -> Claim:
 
 
 def _high_water(store: Store, prices: Sequence[Price], characters: int = 10) -> ClaimHighWater:
-    cover = ClaimHighWater(store, 0, CLAIM, ClaimStep(characters, prices), SpendTally())
-    cover.open()
-    return cover
+    high_water = ClaimHighWater(store, 0, CLAIM, ClaimStep(characters, prices), SpendTally())
+    high_water.open()
+    return high_water
 
 
 @given(
@@ -64,19 +64,19 @@ def _high_water(store: Store, prices: Sequence[Price], characters: int = 10) -> 
 def test_the_claim_is_never_below_what_may_be_spent(spent: list[tuple[int, Decimal]], prices: list[Price]) -> None:
     """This holds in characters and in money, for every price, whenever a request may be sent."""
     store = _MemoryStore(Path("nowhere"))
-    cover = _high_water(store, prices)
+    high_water = _high_water(store, prices)
 
     async def spend() -> None:
         characters, cost = 0, Decimal(0)
         for number, (more, money) in enumerate(spent):
             attempt = _attempt(number, more, str(money))
-            await cover.reserve(attempt)
+            await high_water.reserve(attempt)
             characters, cost = characters + more, cost + money
             claim = _claimed(store)
             assert claim.characters_upper_bound >= characters
             assert (claim.cost_upper_bound or 0) >= cost
             if number % 3 == 0:
-                cover.settle(settlement_of(attempt, Outcome.FAILED, cost=Decimal(0), cost_upper_bound=Decimal(0)))
+                high_water.settle(settlement_of(attempt, Outcome.FAILED, cost=Decimal(0), cost_upper_bound=Decimal(0)))
                 characters, cost = characters - more, cost - money
 
     asyncio.run(spend())
@@ -99,8 +99,8 @@ def test_the_first_claim_is_what_the_rows_are_counted_at(tmp_path: Path) -> None
 def test_a_price_by_token_is_claimed_by_what_was_spent_so_far(tmp_path: Path) -> None:
     """The next raise has as much headroom in money as in characters, so that raises are rare."""
     store = LocalStore(tmp_path)
-    cover = _high_water(store, [BY_TOKEN], 100)
-    asyncio.run(cover.reserve(_attempt(1, 50, "0.5")))
+    high_water = _high_water(store, [BY_TOKEN], 100)
+    asyncio.run(high_water.reserve(_attempt(1, 50, "0.5")))
     claim = _claimed(store)
     assert (claim.characters_upper_bound, claim.cost_upper_bound) == (150, Decimal("1.5"))
 
@@ -108,9 +108,9 @@ def test_a_price_by_token_is_claimed_by_what_was_spent_so_far(tmp_path: Path) ->
 def test_what_cannot_be_claimed_is_not_sent(tmp_path: Path) -> None:
     """The caller gets the error."""
     (tmp_path / "claims").write_bytes(b"")
-    cover = ClaimHighWater(LocalStore(tmp_path), 0, CLAIM, ClaimStep(10, [FLASH_PRICE]), SpendTally())
+    high_water = ClaimHighWater(LocalStore(tmp_path), 0, CLAIM, ClaimStep(10, [FLASH_PRICE]), SpendTally())
     with pytest.raises(StorageError):
-        asyncio.run(cover.reserve(_attempt(1, 50, "0.5")))
+        asyncio.run(high_water.reserve(_attempt(1, 50, "0.5")))
 
 
 def test_others_are_counted_after_the_claim_is_written(tmp_path: Path) -> None:
@@ -124,14 +124,14 @@ def test_others_are_counted_after_the_claim_is_written(tmp_path: Path) -> None:
 
     claims: list[int] = []
     counts: list[Cost] = []
-    cover = ClaimHighWater(store, 0, CLAIM, ClaimStep(80, [FLASH_PRICE]), SpendTally())
-    cover.open(BudgetPool(BudgetCap(max_characters=100), count, counts.append))
+    high_water = ClaimHighWater(store, 0, CLAIM, ClaimStep(80, [FLASH_PRICE]), SpendTally())
+    high_water.open(BudgetPool(BudgetCap(max_characters=100), count, counts.append))
     assert (claims, _claimed(store).characters_upper_bound) == ([80], 30), "half of what others leave"
-    asyncio.run(cover.reserve(_attempt(1, 45, "0")))
+    asyncio.run(high_water.reserve(_attempt(1, 45, "0")))
     assert (claims[-1], _claimed(store).characters_upper_bound) == (125, 52)
     others[0] = 60  # another process has raised its claim
     with pytest.raises(StoppedError, match="other runs have spent or claimed 60 of 100 characters"):
-        asyncio.run(cover.reserve(_attempt(2, 15, "0")))
+        asyncio.run(high_water.reserve(_attempt(2, 15, "0")))
     assert (claims[-1], _claimed(store).characters_upper_bound) == (140, 52)
     assert counts[-1].characters_upper_bound == 60
 
@@ -139,16 +139,16 @@ def test_others_are_counted_after_the_claim_is_written(tmp_path: Path) -> None:
 def test_parts_of_one_process_give_each_other_what_they_do_not_need(tmp_path: Path) -> None:
     """Each part can spend the whole cap."""
     pot = BudgetPool(BudgetCap(max_characters=100), lambda _: Cost(), lambda _: None)
-    covers = [
+    high_waters = [
         ClaimHighWater(
             LocalStore(tmp_path), part, replace(CLAIM, journal_id=str(part)), ClaimStep(80, [FLASH_PRICE]), SpendTally()
         )
         for part in range(3)
     ]
-    for cover in covers:
-        cover.open(pot)
+    for high_water in high_waters:
+        high_water.open(pot)
     for number in range(10):
-        asyncio.run(covers[number % 2].reserve(_attempt(number, 10, "0")))
+        asyncio.run(high_waters[number % 2].reserve(_attempt(number, 10, "0")))
     with pytest.raises(StoppedError):
-        asyncio.run(covers[2].reserve(_attempt(11, 1, "0")))
-    assert [cover.claim_bound.characters for cover in covers] == [50, 50, 0]
+        asyncio.run(high_waters[2].reserve(_attempt(11, 1, "0")))
+    assert [high_water.claim_bound.characters for high_water in high_waters] == [50, 50, 0]

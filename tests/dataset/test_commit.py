@@ -140,7 +140,7 @@ async def test_usage_is_one_row_per_request_sent(bench: Bench) -> None:
         await bench.buy(part, first)
         await part.intend(bench.attempt(first, number=3, bound=9), None)
         await bench.refuse(part, part.todo[1])
-    bench.publisher.commit_usage(bench.rows(), bench.replays())
+    bench.committer.commit_usage(bench.rows(), bench.replays())
     rows = bench.usage()
     names = ["attempt_id", "attempt", "outcome", "characters_billed", "characters_upper_bound", "http_status"]
     assert [[row[name] for name in names] for row in rows] == [
@@ -184,9 +184,9 @@ def test_publishing_twice_gives_the_same_bytes(bench: Bench) -> None:
 
     asyncio.run(say())
     replays = bench.replays()
-    bench.publisher.commit_part(bench.rows(), replays)
+    bench.committer.commit_part(bench.rows(), replays)
     tables, marker = _tables(bench), _marker(bench)
-    bench.publisher.commit_part(bench.rows(), replays)
+    bench.committer.commit_part(bench.rows(), replays)
     assert _tables(bench) == tables
     assert _marker(bench) == marker
     assert len(tables) == 3
@@ -333,10 +333,10 @@ def test_other_columns_pass_through_with_their_types(tmp_path: Path, store: Stor
     speech = bench.read(SPEECH_FILE)
     passed = ["nested", "label", "pair", "price", "when", "raw", "planned_ms"]
     assert speech.column_names[len(SPEECH) :] == passed
-    given = bench.source.schema
+    schema = bench.source.schema
     for name in passed:
         source = "duration_ms" if name == "planned_ms" else name
-        assert speech.schema.field(name).type == given.field(source).type
+        assert speech.schema.field(name).type == schema.field(source).type
         assert speech[name].to_pylist() == ROW_OF_EVERYTHING[source].take([0, 2]).to_pylist()
     assert speech["voice"].to_pylist() == ["Stella", "Cherry"]
 
@@ -380,12 +380,12 @@ def test_audio_is_stored_as_it_is_and_the_rest_compressed(tmp_path: Path) -> Non
     bench = _bench_of_everything(tmp_path, LocalStore(tmp_path / "out"))
     bench.run(refused=["2"])
     metadata = pq.read_metadata(tmp_path / "out" / SPEECH_FILE).row_group(0)
-    columns = {one.path_in_schema: one for one in map(metadata.column, range(metadata.num_columns))}
+    columns = {column.path_in_schema: column for column in map(metadata.column, range(metadata.num_columns))}
     for path in ("audio.bytes", "audio.path"):
         assert columns[path].compression == "UNCOMPRESSED"
         assert not columns[path].is_stats_set
         assert not columns[path].has_dictionary_page
-    assert {one.compression for path, one in columns.items() if not path.startswith("audio.")} == {"ZSTD"}
+    assert {column.compression for path, column in columns.items() if not path.startswith("audio.")} == {"ZSTD"}
     assert columns["utterance_id"].statistics.min == "1"
     assert columns["voice"].has_dictionary_page
     assert columns["nested.a.list.element"].has_dictionary_page
@@ -399,7 +399,7 @@ def test_a_claim_whose_journal_is_lost_is_unknown_usage_at_its_worst(bench: Benc
     """The next process accounts once for the whole claim, and removes it."""
     write_claim(bench.store, 0, CLAIM)
     for _ in range(2):
-        bench.publisher.account_for_lost_journals(0, [])
+        bench.committer.account_for_lost_journals(0, [])
     assert claim_names(bench.store, 0) == []
     (row,) = bench.usage()
     assert (row["outcome"], row["journal_id"], row["invocation_id"]) == ("unknown", "lost", "i0")
@@ -416,10 +416,10 @@ async def test_a_claim_whose_journal_is_here_or_published_is_not_lost(bench: Ben
     """Exactly known spending is not guessed."""
     async with bench.part() as part:
         await bench.say(part, part.todo[0])
-    bench.publisher.account_for_lost_journals(0, bench.replays())
+    bench.committer.account_for_lost_journals(0, bench.replays())
     assert bench.store.names("usage") == []
-    bench.publisher.commit_usage(bench.rows(), bench.replays())
-    bench.publisher.account_for_lost_journals(0, [])
+    bench.committer.commit_usage(bench.rows(), bench.replays())
+    bench.committer.account_for_lost_journals(0, [])
     (row,) = bench.usage()
     assert row["outcome"] == "succeeded"
     assert claim_names(bench.store, 0) == []
@@ -429,14 +429,14 @@ async def test_a_journal_that_comes_back_replaces_the_guess(bench: Bench) -> Non
     """The journal seemed lost to another machine; its owner knows the exact spending, which may exceed the guess."""
     async with bench.part() as part:
         await bench.say(part, part.todo[0])
-        bench.publisher.account_for_lost_journals(0, [])
+        bench.committer.account_for_lost_journals(0, [])
         for _ in range(9):
             await bench.buy(part, part.todo[1])
     assert [row["outcome"] for row in bench.usage()] == ["unknown"]
-    bench.publisher.suspend_part(bench.rows(), bench.replays())
+    bench.committer.suspend_part(bench.rows(), bench.replays())
     assert [row["outcome"] for row in bench.usage()] == ["succeeded"] * 10
     before = _tables(bench)
-    bench.publisher.suspend_part(bench.rows(), bench.replays())
+    bench.committer.suspend_part(bench.rows(), bench.replays())
     assert _tables(bench) == before
 
 
@@ -455,7 +455,7 @@ async def test_leaving_a_part_publishes_its_usage_and_keeps_its_journal(bench: B
     async with bench.part() as part:
         await bench.say(part, part.todo[0])
         await part.intend(bench.attempt(part.todo[1]), None)
-    bench.publisher.suspend_part(bench.rows(), bench.replays())
+    bench.committer.suspend_part(bench.rows(), bench.replays())
     assert [row["outcome"] for row in bench.usage()] == ["succeeded", "unknown"]
     assert claim_names(bench.store, 0) == []
     assert len(journal_paths(bench.journals, 0)) == 1
@@ -500,7 +500,7 @@ async def test_counts_of_what_journals_hold(bench: Bench) -> None:
         await bench.refuse(part, part.todo[1])
         await bench.buy(part, part.todo[2])
     assert finished_totals(bench.replays()) == Totals(speech=1, rejects=1, audio_ms=8)
-    bench.publisher.commit_usage(bench.rows(), bench.replays())
+    bench.committer.commit_usage(bench.rows(), bench.replays())
     (name,) = bench.store.names("usage")
     assert usage_cost(bench.store.read(f"usage/{name}") or b"") == Cost(
         attempts=3,
@@ -532,7 +532,7 @@ def test_a_journal_that_shrank_meanwhile_gives_no_half_audio(bench: Bench) -> No
     replays = bench.replays()
     path.write_bytes(path.read_bytes()[:-1_000])
     with pytest.raises(StorageError, match="is shorter than it was"):
-        bench.publisher.commit_part(bench.rows(), replays)
+        bench.committer.commit_part(bench.rows(), replays)
     assert bench.store.read(SPEECH_FILE) is None
     assert bench.store.read(marker_name(0)) is None
 

@@ -74,12 +74,12 @@ def test_every_row_is_in_one_part_however_a_dataset_grew(steps: list[int], part_
 
 def test_the_fingerprint_of_a_part_outlives_growth() -> None:
     """Journals of old parts still fit; those of new parts fit only a dataset that grew in the same way."""
-    one = described("a")
+    descriptor = described("a")
     two, other = (
-        replace(one, source=source_files("a", name), rows=2_400, later_extents=(Extent(1_200, 500, 1),))
+        replace(descriptor, source=source_files("a", name), rows=2_400, later_extents=(Extent(1_200, 500, 1),))
         for name in ("b", "c")
     )
-    assert one.fingerprint_of(2) == two.fingerprint_of(2) == one.fingerprint
+    assert descriptor.fingerprint_of(2) == two.fingerprint_of(2) == descriptor.fingerprint
     assert two.fingerprint_of(3) != two.fingerprint_of(2)
     assert two.fingerprint_of(3) != other.fingerprint_of(3)
 
@@ -105,10 +105,10 @@ def test_a_source_is_hashed_once_for_all_parts_of_an_extent() -> None:
 def test_the_parts_of_many_extents_follow_one_another() -> None:
     """A source that grows every day keeps all rows in order, and no part spans two extents."""
     grown = tuple(Extent(rows, 500, 1) for rows in range(1, 2_000, 7))
-    many = replace(DESCRIPTOR, rows=DESCRIPTOR.rows + sum(one.rows for one in grown), later_extents=grown)
+    many = replace(DESCRIPTOR, rows=DESCRIPTOR.rows + sum(extent.rows for extent in grown), later_extents=grown)
     spans = [many.row_range(part) for part in range(many.parts)]
     assert [place for span in spans for place in span] == list(range(many.rows))
-    assert many.parts == 3 + sum(one.parts for one in grown)
+    assert many.parts == 3 + sum(extent.parts for extent in grown)
 
 
 @pytest.mark.parametrize("content", [b'{"format_version": 2}', b"{}", b"[]", b"not JSON", b""])

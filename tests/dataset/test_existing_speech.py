@@ -99,9 +99,9 @@ def test_requests_are_known_from_published_usage(tmp_path: Path, store: Store) -
     """Requests are grouped by utterance, with their cost; local journals report their own requests."""
     bench = Bench.of(tmp_path, store)
     asyncio.run(_say_and_refuse(bench))
-    bench.publisher.suspend_part(bench.rows(), bench.replays())
-    here = {one.journal_id for one in bench.replays()}
-    assert published_histories(store, bench.rows(), here) == {}
+    bench.committer.suspend_part(bench.rows(), bench.replays())
+    journal_ids = {replay.journal_id for replay in bench.replays()}
+    assert published_histories(store, bench.rows(), journal_ids) == {}
     assert published_histories(store, bench.rows(), set()) == {
         ("r0", 0): History(segment_attempts=Counter({0: 1}), characters_billed=7, cost=cost_of(7)),
         ("r1", 0): History(segment_attempts=Counter({0: 2}), cost=Decimal(0)),

@@ -27,7 +27,7 @@ def _bench_with_descriptor(tmp_path: Path, store: Store, *, rows: int = 10) -> t
     return bench, create_or_extend_descriptor(store, descriptor)
 
 
-def test_nothing_is_sealed_before_all_parts_are_done(tmp_path: Path, store: Store) -> None:
+def test_nothing_is_finalized_before_all_parts_are_done(tmp_path: Path, store: Store) -> None:
     """The error names some missing parts; no card and no ``parts.json`` is written."""
     bench, descriptor = _bench_with_descriptor(tmp_path, store)
     bench.run(1)
@@ -38,15 +38,15 @@ def test_nothing_is_sealed_before_all_parts_are_done(tmp_path: Path, store: Stor
     assert committed_parts(store, descriptor) == {1}
 
 
-def test_a_sealed_dataset_tells_its_parts_and_totals(tmp_path: Path, store: Store) -> None:
-    """``parts.json`` adds the markers up and lists every part's files; sealing again is safe."""
+def test_a_finalized_dataset_tells_its_parts_and_totals(tmp_path: Path, store: Store) -> None:
+    """``parts.json`` adds the markers up and lists every part's files; a second finalize is safe."""
     bench, descriptor = _bench_with_descriptor(tmp_path, store)
     for number in (2, 0, 1):
         bench.run(number, refused=["r5"])
     finalize(store, descriptor)
-    sealed = store.read("parts.json")
+    manifest = store.read("parts.json")
     assert is_finalized(store, descriptor)
-    values = orjson.loads(sealed or b"")
+    values = orjson.loads(manifest or b"")
     assert [part["part"] for part in values["parts"]] == [0, 1, 2]
     assert "speech/part-00001.parquet" in values["parts"][1]["files"]
     expected = Totals(
@@ -64,7 +64,7 @@ def test_a_sealed_dataset_tells_its_parts_and_totals(tmp_path: Path, store: Stor
     assert dataset_totals(store, descriptor) == expected
     assert committed_parts(store, descriptor) == {0, 1, 2}
     finalize(store, descriptor)
-    assert store.read("parts.json") == sealed
+    assert store.read("parts.json") == manifest
 
 
 def test_totals_of_an_unfinished_dataset_have_the_usage_of_open_parts(tmp_path: Path, store: Store) -> None:
@@ -78,14 +78,14 @@ def test_totals_of_an_unfinished_dataset_have_the_usage_of_open_parts(tmp_path: 
             await part.intend(bench.attempt(part.todo[1]), None)
 
     asyncio.run(stop_early())
-    bench.publisher.suspend_part(bench.rows(1), bench.replays(1))
+    bench.committer.suspend_part(bench.rows(1), bench.replays(1))
     totals = dataset_totals(store, descriptor)
     assert (totals.rows, totals.speech, totals.attempts, totals.unknown_attempts) == (10, 4, 6, 1)
     assert (totals.characters_billed, totals.characters_upper_bound) == (35, 42)
     assert (totals.cost, totals.cost_upper_bound) == (cost_of(35), cost_of(42))
 
 
-def test_a_dataset_whose_files_are_gone_is_not_sealed(tmp_path: Path, store: Store) -> None:
+def test_a_dataset_whose_files_are_gone_is_not_finalized(tmp_path: Path, store: Store) -> None:
     """The error names a missing file that a marker lists, with the remedy."""
     bench, descriptor = _bench_with_descriptor(tmp_path, store, rows=4)
     bench.run(0)
@@ -94,7 +94,7 @@ def test_a_dataset_whose_files_are_gone_is_not_sealed(tmp_path: Path, store: Sto
         finalize(store, descriptor)
 
 
-def test_a_dataset_of_no_rows_can_be_sealed(tmp_path: Path, store: Store) -> None:
+def test_a_dataset_of_no_rows_can_be_finalized(tmp_path: Path, store: Store) -> None:
     """It has no parts and no tables, and all totals are zero."""
     _, descriptor = _bench_with_descriptor(tmp_path, store, rows=0)
     finalize(store, descriptor)
@@ -135,7 +135,7 @@ def test_the_card_names_no_table_without_files() -> None:
     """The card refers to no missing folder, and calls an unknown cost unknown."""
     card = dataset_card(descriptor_of(0, 500, {"model": "m", "service": "s"}), Totals(rejects=1), [])
     values = yaml.safe_load(card.split("---\n", 2)[1])
-    assert [one["config_name"] for one in values["configs"]] == ["rejects"]
+    assert [config["config_name"] for config in values["configs"]] == ["rejects"]
     assert "language" not in values
     assert "voices: none" in card
     assert "cost unknown" in card

@@ -55,7 +55,7 @@ def _files(store: Store) -> dict[str, bytes | None]:
 
 @pytest.fixture
 def root(tmp_path: Path, store: Store) -> Store:
-    """A sealed dataset of three parts, with rejects in the last, and beside it a finished generation of two parts."""
+    """A finalized dataset of three parts, rejects in the last, and beside it a finished generation of two parts."""
     _finish(_generation(tmp_path, store, 1, 10), refused=("r9",))
     _finish(_generation(tmp_path, store, 2, 7))
     return store
@@ -93,13 +93,13 @@ def test_the_bill_is_that_of_all_generations(root: Store, tmp_path: Path) -> Non
 def test_readers_see_the_old_one_until_the_new_one_is_finished(tmp_path: Path, store: Store) -> None:
     """An unfinished generation changes nothing for readers, and cannot be swapped in."""
     _finish(_generation(tmp_path, store, 1, 10))
-    before, seal = _files(store), store.read("parts.json")
+    before, manifest = _files(store), store.read("parts.json")
     begun = _generation(tmp_path, store, 2, 7)
     begun.run(0)
-    assert (_files(store), store.read("parts.json")) == (before, seal)
+    assert (_files(store), store.read("parts.json")) == (before, manifest)
     with pytest.raises(StorageError, match="is not finished"):
         swap_in(store, 2)
-    assert (_files(store), store.read("parts.json")) == (before, seal)
+    assert (_files(store), store.read("parts.json")) == (before, manifest)
 
 
 def test_the_usage_of_a_generation_that_was_given_up_stays(tmp_path: Path, root: Store) -> None:

@@ -43,10 +43,10 @@ def test_the_part_size_of_a_dataset_stays_its_own(store: Store) -> None:
 def test_another_job_is_refused_with_the_difference(store: Store, change: dict[str, Any], difference: str) -> None:
     """The error names the setting that differs, with both values."""
     create_or_extend_descriptor(store, DESCRIPTOR)
-    with pytest.raises(ConfigurationError) as refused:
+    with pytest.raises(ConfigurationError) as exc_info:
         check_descriptor(store, replace(DESCRIPTOR, job={**DESCRIPTOR.job, **change}))
-    assert difference in refused.value.message
-    assert "another destination" in (refused.value.hint or "")
+    assert difference in exc_info.value.message
+    assert "another destination" in (exc_info.value.hint or "")
 
 
 @pytest.mark.parametrize(
@@ -61,10 +61,10 @@ def test_another_job_is_refused_with_the_difference(store: Store, change: dict[s
 def test_a_changed_source_is_refused_with_the_difference(store: Store, files: list[Any], difference: str) -> None:
     """The error names the file that changed, appeared or vanished."""
     create_or_extend_descriptor(store, DESCRIPTOR)
-    with pytest.raises(ConfigurationError, match=r"source of the dataset .* has changed") as refused:
+    with pytest.raises(ConfigurationError, match=r"source of the dataset .* has changed") as exc_info:
         check_descriptor(store, replace(DESCRIPTOR, source=files))
-    assert difference in refused.value.message
-    assert "`rebuild=True`" in (refused.value.hint or "")
+    assert difference in exc_info.value.message
+    assert "`rebuild=True`" in (exc_info.value.hint or "")
 
 
 def test_many_changed_files_are_counted(store: Store) -> None:
@@ -107,9 +107,9 @@ def test_a_large_growth_has_larger_parts(store: Store) -> None:
 def test_files_in_between_are_taken_in_only_when_asked(store: Store) -> None:
     """Only ``append`` adds files that sort among the old ones; their rows come last, and later runs keep this order."""
     create_or_extend_descriptor(store, described("a", "c"))
-    with pytest.raises(ConfigurationError, match=r"has new files among the old ones: 'b\.parquet' is new") as refused:
+    with pytest.raises(ConfigurationError, match=r"has new files among the old ones: 'b\.parquet' is new") as exc_info:
         _grow(store, described("a", "b", "c"))
-    assert "`append=True`" in (refused.value.hint or "")
+    assert "`append=True`" in (exc_info.value.hint or "")
     grown = _grow(store, described("a", "b", "c"), Growth.ANYWHERE)
     assert [file["path"] for file in grown.source] == ["a.parquet", "c.parquet", "b.parquet"]
     assert _grow(store, described("a", "b", "c")) == grown
@@ -122,9 +122,9 @@ def test_a_pilot_does_not_grow(store: Store, pilot: dict[str, Any]) -> None:
     """Its choice of rows depends on the whole source; the error states the remedy."""
     descriptor = replace(described("a"), job={**DESCRIPTOR.job, **pilot}, rows=5)
     create_or_extend_descriptor(store, descriptor)
-    with pytest.raises(ConfigurationError, match="a pilot") as refused:
+    with pytest.raises(ConfigurationError, match="a pilot") as exc_info:
         check_descriptor(store, replace(descriptor, source=source_files("a", "b")))
-    assert "`reuse`" in (refused.value.hint or "")
+    assert "`reuse`" in (exc_info.value.hint or "")
 
 
 def test_who_works_on_a_plan_keeps_to_it(store: Store) -> None:
@@ -137,25 +137,25 @@ def test_who_works_on_a_plan_keeps_to_it(store: Store) -> None:
     assert read_descriptor(store) == grown
 
 
-def test_growing_breaks_the_seal_first(tmp_path: Path) -> None:
+def test_growing_removes_the_manifest_first(tmp_path: Path) -> None:
     """A run that dies in between leaves an unsealed dataset, never a sealed one with unfinished parts."""
-    seen: list[str] = []
+    writes: list[str] = []
 
     class _Watched(LocalStore):
         def remove(self, name: str) -> None:
-            seen.append(f"remove {name}")
+            writes.append(f"remove {name}")
             super().remove(name)
 
         def write(self, name: str, data: bytes, *, durable: bool = True) -> None:
-            seen.append(f"write {name}")
+            writes.append(f"write {name}")
             super().write(name, data, durable=durable)
 
     store = _Watched(tmp_path)
     create_or_extend_descriptor(store, described("a"))
     store.write("parts.json", b"{}")
-    seen.clear()
+    writes.clear()
     _grow(store, described("a", "b"))
-    assert seen == ["remove parts.json", "write dataset.json"]
+    assert writes == ["remove parts.json", "write dataset.json"]
 
 
 def test_two_that_grow_at_once_do_not_lose_what_the_other_took_in(store: Store) -> None:

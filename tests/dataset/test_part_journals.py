@@ -127,18 +127,18 @@ def test_a_journal_that_does_not_tell_whose_it_is_counts_as_lost(
         assert bench.replays() == []
         assert path.with_suffix(QUARANTINE_SUFFIX).exists()
         assert "was set aside" in caplog.messages[0]
-    bench.publisher.account_for_lost_journals(0, bench.replays())
+    bench.committer.account_for_lost_journals(0, bench.replays())
     assert _at_most(bench) == 4 * LINE
 
 
 def test_usage_that_was_published_before_the_damage_holds(bench: Bench) -> None:
     """It comes from the whole journal: a damaged one neither replaces it nor adds to it."""
-    bench.publisher.suspend_part(bench.rows(), bench.replays())
+    bench.committer.suspend_part(bench.rows(), bench.replays())
     before = bench.usage()
     assert claim_names(bench.store, 0) == []
     _damage(bench, b'"r1"')
     (replay,) = bench.replays()
-    bench.publisher.suspend_part(bench.rows(), [replay])
+    bench.committer.suspend_part(bench.rows(), [replay])
     assert bench.usage() == before
 
 

@@ -1,4 +1,4 @@
-"""Price rows go through journal, usage file and marker into the sealed dataset."""
+"""Price rows go through journal, usage file and marker into the finalized dataset."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_price_is_stored_whole() -> None:
 
 
 def test_the_prices_of_a_bill_go_with_it(tmp_path: Path, store: Store) -> None:
-    """A marker has the prices in its usage, including another machine's; the seal has each price once."""
+    """A marker has the prices in its usage, including another machine's; the manifest has each price once."""
     prices = {price.price_id: price for price in (FLASH_PRICE, NEWER)}
     bench = Bench.of(tmp_path, store, rows=8, part_rows=4, prices=prices)
 
@@ -48,7 +48,7 @@ def test_the_prices_of_a_bill_go_with_it(tmp_path: Path, store: Store) -> None:
             await bench.say(part, part.todo[0])
 
     asyncio.run(another_machine())
-    bench.publisher.suspend_part(bench.rows(0), bench.replays(0))
+    bench.committer.suspend_part(bench.rows(0), bench.replays(0))
     for path in bench.journals.glob("*.journal"):
         path.unlink()
     bench.prices = {NEWER.price_id: NEWER}  # no attempt names this price
@@ -62,8 +62,8 @@ def test_the_prices_of_a_bill_go_with_it(tmp_path: Path, store: Store) -> None:
 
 def test_prices_of_one_id_that_differ_are_both_kept() -> None:
     """A bill that cannot be explained is worse than one with two explanations."""
-    one, other = price_row(FLASH_PRICE), price_row(replace(FLASH_PRICE, per_10k_characters=Decimal(1)))
-    assert len(distinct_prices([one, other, dict(one), price_row(NEWER)])) == 3
+    row, other = price_row(FLASH_PRICE), price_row(replace(FLASH_PRICE, per_10k_characters=Decimal(1)))
+    assert len(distinct_prices([row, other, dict(row), price_row(NEWER)])) == 3
 
 
 @pytest.mark.parametrize(

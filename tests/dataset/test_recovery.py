@@ -51,7 +51,7 @@ def _collect(bench: Bench, done: set[int]) -> None:
 def test_a_journal_left_behind_after_the_marker_is_swept(bench: Bench) -> None:
     """A kill between marker and removal leaves texts and audio on the disk: the next run removes them."""
     path = _journalled(bench)
-    bench.publisher.commit_part(bench.rows(), bench.replays())
+    bench.committer.commit_part(bench.rows(), bench.replays())
     before = bench.usage()
     _collect(bench, {0})
     assert not path.exists()
@@ -70,7 +70,7 @@ def test_a_journal_that_is_still_needed_is_not_swept(bench: Bench) -> None:
 
 
 def test_what_was_spent_on_a_part_that_another_published_is_on_the_bill(bench: Bench) -> None:
-    """Two machines held the part: the usage of the dead one's journal is published, and the dataset resealed."""
+    """Two machines held the part: the usage of the dead one's journal is published, the dataset finalized again."""
     descriptor = create_or_extend_descriptor(bench.store, _descriptor(bench))
     path = _journalled(bench)
     aside = bench.folder / "aside"
@@ -103,7 +103,7 @@ def test_a_claim_on_a_part_that_is_done_is_spent_at_its_worst(bench: Bench) -> N
 
 
 def test_an_old_claim_whose_usage_is_published_changes_nothing(bench: Bench) -> None:
-    """A kill between usage and removal of the claim leaves a claim without further spending: the seal stays."""
+    """A kill between usage and removal of the claim leaves a claim without further spending: the manifest stays."""
     descriptor = create_or_extend_descriptor(bench.store, _descriptor(bench))
     bench.run()
     finalize(bench.store, descriptor)

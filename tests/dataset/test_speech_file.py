@@ -23,25 +23,25 @@ def test_groups_are_as_large_as_they_may_be_and_no_larger(sizes: list[int]) -> N
     groups = list(split_row_groups(range(len(sizes)), lambda place: sizes[place] * MEGABYTE))
     assert [place for group in groups for place in group] == list(range(len(sizes)))
     for number, group in enumerate(groups):
-        held = sum(sizes[place] for place in group) * MEGABYTE
-        assert held <= ROW_GROUP_BYTES or len(group) == 1
+        group_bytes = sum(sizes[place] for place in group) * MEGABYTE
+        assert group_bytes <= ROW_GROUP_BYTES or len(group) == 1
         if number + 1 < len(groups):
-            assert held + sizes[groups[number + 1][0]] * MEGABYTE > ROW_GROUP_BYTES
+            assert group_bytes + sizes[groups[number + 1][0]] * MEGABYTE > ROW_GROUP_BYTES
 
 
 def test_bytes_are_read_by_their_place(tmp_path: Path) -> None:
     """Blobs come from several journals in any order; a missing blob is an error, never a partial result."""
-    one, two = tmp_path / "1", tmp_path / "2"
-    one.write_bytes(b"0123456789")
-    two.write_bytes(b"abcdefghij")
+    first, second = tmp_path / "1", tmp_path / "2"
+    first.write_bytes(b"0123456789")
+    second.write_bytes(b"abcdefghij")
     with BlobReader() as reader:
-        blobs = [Blob(one, 2, 3), Blob(two, 0, 10), Blob(one, 0, 1), Blob(two, 9, 1)]
+        blobs = [Blob(first, 2, 3), Blob(second, 0, 10), Blob(first, 0, 1), Blob(second, 9, 1)]
         column, hashes = reader.read(blobs)
         column.validate(full=True)
         assert column.to_pylist() == [b"234", b"abcdefghij", b"0", b"j"]
         assert hashes == [hashlib.sha256(data).hexdigest() for data in column.to_pylist()]
         with pytest.raises(StorageError, match="shorter"):
-            reader.read([Blob(one, 8, 3)])
+            reader.read([Blob(first, 8, 3)])
 
 
 def test_every_table_is_a_row_group(tmp_path: Path) -> None:

@@ -36,9 +36,9 @@ def _buy(bench: Bench, number: int, *, rows: int, unknown: int = 0) -> None:
 
 
 def _suspend(bench: Bench, number: int) -> PartCommitter:
-    publisher = bench.publisher
-    publisher.suspend_part(bench.rows(number), bench.replays(number))
-    return publisher
+    committer = bench.committer
+    committer.suspend_part(bench.rows(number), bench.replays(number))
+    return committer
 
 
 def _total_spend(bench: Bench) -> Cost:
@@ -80,7 +80,7 @@ def test_a_kill_between_marker_and_sweep_counts_once(tmp_path: Path, store: Stor
     """The journal of a finished part adds nothing."""
     bench = Bench.of(tmp_path, store)
     _buy(bench, 0, rows=4)
-    bench.publisher.commit_part(bench.rows(), bench.replays())
+    bench.committer.commit_part(bench.rows(), bench.replays())
     assert len(list(bench.journals.glob("*.journal"))) == 1
     assert _figures(bench) == (4, 4 * LINE, 4 * LINE)
 
@@ -93,7 +93,7 @@ def test_usage_that_came_after_the_marker_counts(tmp_path: Path, store: Store) -
     for path in bench.journals.glob("*.journal"):
         path.rename(tmp_path / path.name)
     bench.run()
-    bench.publisher.commit_usage(bench.rows(), late)
+    bench.committer.commit_usage(bench.rows(), late)
     assert _figures(bench) == (5, 5 * LINE, 5 * LINE)
 
 

@@ -34,17 +34,17 @@ def test_totals_survive_json(totals: Totals) -> None:
     assert Totals.from_json(values) == totals
 
 
-@given(one=TOTALS, other=TOTALS)
-def test_adding_adds_every_count(one: Totals, other: Totals) -> None:
+@given(first=TOTALS, other=TOTALS)
+def test_adding_adds_every_count(first: Totals, other: Totals) -> None:
     """The sum has every count of both; money is exact."""
     both = Totals()
-    both.add(one)
+    both.add(first)
     both.add(other)
     for name in ("rows", "speech", "rejects", "attempts", "unknown_attempts", "reused", "audio_ms"):
-        assert getattr(both, name) == getattr(one, name) + getattr(other, name)
-    assert both.characters_billed == one.characters_billed + other.characters_billed
-    assert both.characters_upper_bound == one.characters_upper_bound + other.characters_upper_bound
-    known = [cost for cost in (one.cost, other.cost) if cost is not None]
+        assert getattr(both, name) == getattr(first, name) + getattr(other, name)
+    assert both.characters_billed == first.characters_billed + other.characters_billed
+    assert both.characters_upper_bound == first.characters_upper_bound + other.characters_upper_bound
+    known = [cost for cost in (first.cost, other.cost) if cost is not None]
     assert both.cost == (sum(known) if known else None)
 
 

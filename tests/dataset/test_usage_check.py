@@ -16,7 +16,7 @@ from tts_pipeline.errors import StorageError
 from tts_pipeline.storage.store import Store
 
 
-@pytest.fixture(params=["with a seal", "without a seal"])
+@pytest.fixture(params=["with a manifest", "without a manifest"])
 def bench(request: pytest.FixtureRequest, tmp_path: Path, store: Store) -> Bench:
     """A dataset of two parts whose hashes are in the seal or in the markers."""
     bench = Bench.of(tmp_path, store, rows=8, part_rows=4)
@@ -25,7 +25,7 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path, store: Store) -> Bench
     )
     for number in range(2):
         bench.run(number)
-    if request.param == "with a seal":
+    if request.param == "with a manifest":
         finalize(store, descriptor)
     return bench
 
@@ -77,7 +77,7 @@ def test_usage_of_an_open_part_has_to_be_possible(tmp_path: Path, store: Store) 
             await bench.say(part, part.todo[0])
 
     asyncio.run(work())
-    bench.publisher.suspend_part(bench.rows(), bench.replays())
+    bench.committer.suspend_part(bench.rows(), bench.replays())
     verify_usage(store)
     name = _usage(store, 0)
     data = store.read(name)

@@ -90,8 +90,8 @@ class Reader:
                 )
 
     def _shell(self, text: str) -> str:
-        here = text.replace(_ELSEWHERE, self.service_url)
-        lines = [_SPENDING.sub(r"\1 local", line) for line in _joined(_without_installs(here))]
+        local_text = text.replace(_ELSEWHERE, self.service_url)
+        lines = [_SPENDING.sub(r"\1 local", line) for line in _joined(_without_installs(local_text))]
         script = "\n".join([*self.exported, *map(_expecting, lines)])
         self.exported += [line for line in lines if line.startswith("export ")]
         if lines[-1:] == [_SERVER]:

@@ -80,9 +80,9 @@ def test_a_body_without_length_ends_with_the_connection(after_bytes: int | None,
 def test_a_stream_can_be_cut_on_the_wire(tone_service: LocalService) -> None:
     """A chunked body that never ends properly is an error to a client that looks."""
     tone_service.set_faults([{"what": "cut", "shape": "ali_sse", "after_bytes": 5_000}])
-    with pytest.raises(http.client.IncompleteRead) as caught:
+    with pytest.raises(http.client.IncompleteRead) as exc_info:
         post(tone_service.url).read()
-    assert len(caught.value.partial) == 5_000
+    assert len(exc_info.value.partial) == 5_000
 
 
 def test_a_lying_header_is_served(tone_service: LocalService, say: Say) -> None:

@@ -17,7 +17,7 @@ def test_every_form_can_be_had() -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "status", "said"),
+    ("form", "status", "expected"),
     [
         ("flat", 429, {"request_id": "r", "code": "Throttling.RateQuota", "message": "Too fast."}),
         (
@@ -52,10 +52,10 @@ def test_every_form_can_be_had() -> None:
         ),
     ],
 )
-def test_json_forms(form: str, status: int, said: dict[str, object]) -> None:
+def test_json_forms(form: str, status: int, expected: dict[str, object]) -> None:
     """One error, five ways; the headers go with each."""
     delivery = refuse(BUSY, "r", Rule("throttle", form=form))
-    assert (delivery.status, json.loads(delivery.body)) == (status, said)
+    assert (delivery.status, json.loads(delivery.body)) == (status, expected)
     assert delivery.headers == {"Retry-After": "3"}
 
 

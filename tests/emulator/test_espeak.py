@@ -61,9 +61,9 @@ def test_words_have_their_places_and_true_order(language: str, espeak_service: L
     words = answer.json()["output"]["sentence"]["words"]
     assert [text[word["begin_index"] : word["end_index"]] for word in words] == [word["text"] for word in words]
     assert all(word["begin_time"] < word["end_time"] for word in words)
-    for one, other in pairwise(words):
-        assert one["end_time"] <= other["begin_time"]
-        assert one["end_index"] <= other["begin_index"]
+    for first, other in pairwise(words):
+        assert first["end_time"] <= other["begin_time"]
+        assert first["end_index"] <= other["begin_index"]
     assert words[0]["begin_time"] >= 0
     assert words[-1]["end_time"] <= len(samples) * 1_000 / rate_hz
     for word in words:
@@ -95,13 +95,13 @@ def test_no_words_unless_asked(espeak_service: LocalService, say: Say) -> None:
 
 def test_every_voice_name_sounds_different(espeak_service: LocalService, say: Say) -> None:
     """27 names, 27 sounds: length or spectrum tells any two apart."""
-    seen = []
+    spectra = []
     for voice in VOICES:
         samples, _ = samples_of(say(espeak_service.url, "Hello world, how are you?", voice=voice))
         spectrum = np.abs(np.fft.rfft(samples.astype(float), 1 << 17))[: 1 << 15].reshape(-1, 256).sum(axis=1)
-        seen.append((voice, len(samples), spectrum / spectrum.sum()))
-    for index, (voice, length, spectrum) in enumerate(seen):
-        for other, its_length, its_spectrum in seen[:index]:
+        spectra.append((voice, len(samples), spectrum / spectrum.sum()))
+    for index, (voice, length, spectrum) in enumerate(spectra):
+        for other, its_length, its_spectrum in spectra[:index]:
             apart = abs(length - its_length) / length + np.abs(spectrum - its_spectrum).sum()
             assert apart > 0.1, (voice, other)
 

@@ -63,7 +63,7 @@ def test_the_key_is_not_shown() -> None:
 )
 def test_nonsense_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """A wrong number is a usage error that names its flag."""
-    with pytest.raises(SystemExit) as caught:
+    with pytest.raises(SystemExit) as exc_info:
         read(words)
-    assert caught.value.code == 2
+    assert exc_info.value.code == 2
     assert words[0].split("=")[0] in capsys.readouterr().err

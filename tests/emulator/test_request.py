@@ -63,10 +63,10 @@ def test_every_parameter_of_both_services_is_taken() -> None:
 )
 def test_what_is_wrong_is_refused(wrong: dict[str, Any], status: int, code: str, part: str) -> None:
     """Each value of a wrong type or out of its range is refused by name."""
-    with pytest.raises(RefusalError) as caught:
+    with pytest.raises(RefusalError) as exc_info:
         parse_request(GOOD | wrong)
-    assert (caught.value.status, caught.value.code) == (status, code)
-    assert part in caught.value.message
+    assert (exc_info.value.status, exc_info.value.code) == (status, code)
+    assert part in exc_info.value.message
 
 
 def test_600_characters_pass() -> None:

@@ -41,7 +41,7 @@ def test_a_rule_has_the_usual_values_of_its_kind() -> None:
 )
 def test_what_is_not_known_is_refused_with_what_is(payload: Any, part: str) -> None:
     """A misspelt rule never silently does nothing."""
-    with pytest.raises(RefusalError) as caught:
+    with pytest.raises(RefusalError) as exc_info:
         parse_rules(payload)
-    assert caught.value.status == 400
-    assert part in caught.value.message
+    assert exc_info.value.status == 400
+    assert part in exc_info.value.message

@@ -178,9 +178,9 @@ def test_a_cut_comes_after_the_charge(after_bytes: int | None, tone_service: Loc
             connection.getresponse()
     else:
         response = connection.getresponse()
-        with pytest.raises(http.client.IncompleteRead) as caught:
+        with pytest.raises(http.client.IncompleteRead) as exc_info:
             response.read()
-        assert len(caught.value.partial) == after_bytes
+        assert len(exc_info.value.partial) == after_bytes
     connection.close()
     assert tone_service.bill()["charged"] == 1
 

@@ -33,8 +33,8 @@ def test_the_same_text_gives_the_same_bytes_in_another_process() -> None:
     )
     import hashlib
 
-    there = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.strip()
-    assert there == hashlib.sha256(tone("Hello")).hexdigest()
+    digest = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.strip()
+    assert digest == hashlib.sha256(tone("Hello")).hexdigest()
 
 
 @pytest.mark.parametrize("rate_hz", [16_000, 24_000])

@@ -41,8 +41,8 @@ def _write(folder: Path, texts: Sequence[str | None], name: str = "lines.parquet
     return folder / name
 
 
-def _job(folder: Path, service: LocalService, source: Path | None = None, **given: Any) -> Job:
-    return job_of(folder, service.url, source=source or folder / "lines.parquet", **given)
+def _job(folder: Path, service: LocalService, source: Path | None = None, **changes: Any) -> Job:
+    return job_of(folder, service.url, source=source or folder / "lines.parquet", **changes)
 
 
 def _files(folder: Path) -> dict[str, tuple[int, int]]:
@@ -244,14 +244,17 @@ def test_another_machine_goes_on(is_shipped: bool, tmp_path: Path, tone_service:
 def test_a_frame_is_for_a_dataset_as_in_a_run(tmp_path: Path, tone_service: LocalService) -> None:
     """A destination knows its source by its rows; on an object store as on a disk."""
     frame = pl.DataFrame({"id": range(8), "text": TEXTS[:8]})
-    service, where = Service(base_url=tone_service.url, name="voices", auth="none"), f"memory://{uuid.uuid4().hex}/out"
-    estimate = tts.estimate(frame, service, model=MODEL, destination=where, voice="Cherry", options=RUNNING)
+    service, destination = (
+        Service(base_url=tone_service.url, name="voices", auth="none"),
+        f"memory://{uuid.uuid4().hex}/out",
+    )
+    estimate = tts.estimate(frame, service, model=MODEL, destination=destination, voice="Cherry", options=RUNNING)
     assert (estimate.rows, estimate.rows_there, estimate.segments) == (8, 0, 8)
-    assert tts.run(frame, where, service, model=MODEL, voice="Cherry", options=RUNNING).dataset.speech == 8
-    estimate = tts.estimate(frame, service, model=MODEL, destination=where, voice="Cherry", options=RUNNING)
+    assert tts.run(frame, destination, service, model=MODEL, voice="Cherry", options=RUNNING).dataset.speech == 8
+    estimate = tts.estimate(frame, service, model=MODEL, destination=destination, voice="Cherry", options=RUNNING)
     assert (estimate.rows_there, estimate.segments) == (8, 0)
     with pytest.raises(ConfigurationError, match="voice"):
-        tts.estimate(frame, service, model=MODEL, destination=where, voice="Aiden", options=RUNNING)
+        tts.estimate(frame, service, model=MODEL, destination=destination, voice="Aiden", options=RUNNING)
 
 
 def test_retakes_are_within_the_bounds(tmp_path: Path, tone_service: LocalService) -> None:

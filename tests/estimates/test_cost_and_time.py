@@ -147,7 +147,7 @@ def test_without_a_price_the_cost_is_null_with_a_warning() -> None:
 
 
 @pytest.mark.parametrize(
-    ("until", "limits", "said"),
+    ("until", "limits", "note"),
     [
         (date(2026, 3, 11), Limits(requests_per_minute=1), "within the time that this takes; then next holds"),
         (date(2026, 3, 12), Limits(requests_per_minute=1), None),
@@ -155,11 +155,11 @@ def test_without_a_price_the_cost_is_null_with_a_warning() -> None:
         (date(2026, 4, 1), Limits(), "ends before 2026-04-01; then next holds"),
     ],
 )
-def test_a_price_that_ends_meanwhile_is_told(until: date, limits: Limits, said: str | None) -> None:
+def test_a_price_that_ends_meanwhile_is_told(until: date, limits: Limits, note: str | None) -> None:
     """Or one that ends at all, when it is not known how long it takes."""
     following = replace(STUDIO_PRICE, price_id="next", effective_from=until)
     notes = _notes(narrator(prices=(replace(STUDIO_PRICE, effective_until=until), following)), limits)
-    assert notes == "" if said is None else said in notes
+    assert notes == "" if note is None else note in notes
 
 
 def test_a_price_that_nothing_follows_is_told() -> None:

@@ -1,4 +1,4 @@
-"""The door: an estimate of whatever has rows."""
+"""``estimate``, for a frame, a file and everything else that has rows."""
 
 from __future__ import annotations
 
@@ -55,7 +55,10 @@ def test_everything_that_has_rows_can_be_estimated(kind: str, tmp_path: Path) ->
     assert (result.characters_billed, result.cost, result.currency) == (11, Decimal("0.002200000"), "EUR")
     assert (result.price_id, result.price_basis) == ("studio-list", "list")
     assert (result.elapsed_s, result.limited_by, result.requests_per_minute) == (2.0, "requests_per_minute", 60.0)
-    assert {(one.language, one.voice): one.rows for one in result.spoken} == {("en", "anna"): 2, ("en", "bert"): 1}
+    assert {(totals.language, totals.voice): totals.rows for totals in result.spoken} == {
+        ("en", "anna"): 2,
+        ("en", "bert"): 1,
+    }
     assert result.audio_bytes == pytest.approx(result.audio_hours * 3_600 * 48_000, abs=1)
 
 
@@ -67,7 +70,7 @@ def test_the_text_may_be_another_column() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "columns", "said"),
+    ("rows", "columns", "message"),
     [
         ({"txt": ["a"]}, {}, "Did you mean 'txt'"),
         ({"text": [1]}, {}, "not string"),
@@ -77,9 +80,9 @@ def test_the_text_may_be_another_column() -> None:
         ({"text": ["a"], "n": ["x"]}, {"take": "n"}, "not integer"),
     ],
 )
-def test_what_a_run_refuses_is_refused(rows: dict[str, Any], columns: dict[str, str], said: str) -> None:
+def test_what_a_run_refuses_is_refused(rows: dict[str, Any], columns: dict[str, str], message: str) -> None:
     """With the same words."""
-    with pytest.raises(ConfigurationError, match=said):
+    with pytest.raises(ConfigurationError, match=message):
         estimate(pl.DataFrame(rows), STUDIO, model="narrator", columns=columns, catalog=CATALOG)
 
 

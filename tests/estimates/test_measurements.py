@@ -26,9 +26,9 @@ def _pilot(folder: Path, service: LocalService) -> Path:
     return folder / "pilot" / "out"
 
 
-def _estimate(folder: Path, service: LocalService, texts: list[str], **given: Any) -> Estimate:
+def _estimate(folder: Path, service: LocalService, texts: list[str], **changes: Any) -> Estimate:
     frame = pl.DataFrame({"id": range(len(texts)), "text": texts})
-    return estimate_rows(frame, job_of(folder, service.url, destination="", **given))
+    return estimate_rows(frame, job_of(folder, service.url, destination="", **changes))
 
 
 def test_a_pilot_tells_the_pace_and_the_time(tmp_path: Path, tone_service: LocalService) -> None:

@@ -82,7 +82,7 @@ def test_a_row_that_is_paid_for_and_not_done_is_begun(prepared: PreparedJob) -> 
     assert [started.paid for started in rows.started_rows] == [{0}]
 
 
-def test_a_marker_that_is_gone_under_a_seal_is_told(prepared: PreparedJob) -> None:
+def test_a_marker_that_is_gone_after_finalize_is_told(prepared: PreparedJob) -> None:
     """What its part cost would be left out of what was spent."""
     bench = _bench(prepared)
     for number in range(4):

@@ -112,7 +112,7 @@ def test_programs_read_plain_values() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "text"),
     [
         (0, "0.0 s"),
         (8.46, "8.5 s"),
@@ -125,6 +125,6 @@ def test_programs_read_plain_values() -> None:
         (3_248_000, "37 days 14 h"),
     ],
 )
-def test_times_are_said_in_two_units(seconds: float, said: str) -> None:
+def test_times_are_said_in_two_units(seconds: float, text: str) -> None:
     """As people say them."""
-    assert duration(seconds) == said
+    assert duration(seconds) == text

@@ -104,7 +104,7 @@ def test_it_counts_what_would_be_sent(
     assert counts.characters_billed == sum(
         billed_characters(piece.text, billing) for pieces in requests.values() for piece in pieces
     )
-    assert sum(one.rows for one in counts.spoken) == sendable
+    assert sum(totals.rows for totals in counts.spoken) == sendable
 
 
 def test_white_space_is_what_it_is_to_python() -> None:
@@ -124,8 +124,8 @@ def test_hours_are_by_language_and_voice() -> None:
             "speed": [1.0, 2.0, None, None, None, None],
         }
     )
-    spoken = {(one.language, one.voice): one for one in _tally(frame, narrator()).spoken}
-    hours = {key: one.audio_hours * 3_600 for key, one in spoken.items()}
+    spoken = {(totals.language, totals.voice): totals for totals in _tally(frame, narrator()).spoken}
+    hours = {key: totals.audio_hours * 3_600 for key, totals in spoken.items()}
     assert hours == {
         ("en", "anna"): pytest.approx(speaking_time_s(4, 0, "en") * 1.5),
         (None, "bert"): pytest.approx(speaking_time_s(0, 2, "zh")),
@@ -141,8 +141,8 @@ def test_digits_are_heard_as_words() -> None:
     few = _tally(pl.DataFrame({"text": ["Page 1234."]}), narrator()).spoken[0].audio_hours
     assert few * 3_600 == pytest.approx(speaking_time_s(9, 0, None, digits=4))
     turns = pl.DataFrame({"text": ["Page 1234."] * MANY_ROWS, "voice": ["anna", "bert"] * (MANY_ROWS // 2)})
-    for one in _tally(turns, narrator()).spoken:
-        assert one.audio_hours == pytest.approx(few * MANY_ROWS / 2, rel=0.05)
+    for totals in _tally(turns, narrator()).spoken:
+        assert totals.audio_hours == pytest.approx(few * MANY_ROWS / 2, rel=0.05)
 
 
 def test_repeated_rows_are_heard_each_time() -> None:

@@ -94,19 +94,19 @@ def test_every_name_lies_in_the_destination_on_any_disk(utterance_id: str, voice
 
 
 @given(st.text(max_size=30), st.text(max_size=30))
-def test_different_ids_have_different_names(one: str, other: str) -> None:
+def test_different_ids_have_different_names(first: str, other: str) -> None:
     """But for those that differ only in what some disk does not tell apart, which is found over the whole dataset."""
-    if one != other and canonical_name(one) != canonical_name(other):
-        assert canonical_name(name_of(one)) != canonical_name(name_of(other))
+    if first != other and canonical_name(first) != canonical_name(other):
+        assert canonical_name(name_of(first)) != canonical_name(name_of(other))
 
 
 def test_a_long_id_is_cut_between_characters_and_keeps_its_extension() -> None:
     """Two that begin alike stay two."""
-    one, other = name_of("長" * 300 + "1"), name_of("長" * 300 + "2")
-    assert one != other
-    assert one.endswith(".wav")
-    assert one.startswith("長" * 50)
-    assert len(one.encode()) <= MAX_COMPONENT_BYTES
+    first, other = name_of("長" * 300 + "1"), name_of("長" * 300 + "2")
+    assert first != other
+    assert first.endswith(".wav")
+    assert first.startswith("長" * 50)
+    assert len(first.encode()) <= MAX_COMPONENT_BYTES
 
 
 def test_takes_have_marks_of_their_own() -> None:
@@ -132,7 +132,7 @@ def test_nothing_has_the_name_of_an_index_or_a_manifest(utterance_id: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("template", "said"),
+    ("template", "message"),
     [
         ("../{utterance_id}", "below the destination"),
         ("/{utterance_id}", "below the destination"),
@@ -146,9 +146,9 @@ def test_nothing_has_the_name_of_an_index_or_a_manifest(utterance_id: str) -> No
         ("{utterance_id", "expected '}'"),
     ],
 )
-def test_templates_that_cannot_be_used_are_told(template: str, said: str) -> None:
+def test_templates_that_cannot_be_used_are_told(template: str, message: str) -> None:
     """With what is wrong and how one looks."""
-    with pytest.raises(ConfigurationError, match=re.escape(said)):
+    with pytest.raises(ConfigurationError, match=re.escape(message)):
         parse_template(template)
 
 
@@ -164,7 +164,7 @@ def test_a_value_that_does_not_go_with_its_specification_is_told() -> None:
         name_of("u", "{voice:03d}.{ext}", voice="Cherry")
 
 
-@pytest.mark.parametrize(("one", "other"), [("A", "a"), ("ß", "SS"), ("é", "e\u0301"), ("ﬁ", "fi")])
-def test_what_some_disk_takes_for_one_name_is_one(one: str, other: str) -> None:
+@pytest.mark.parametrize(("first", "other"), [("A", "a"), ("ß", "SS"), ("é", "e\u0301"), ("ﬁ", "fi")])
+def test_what_some_disk_takes_for_one_name_is_one(first: str, other: str) -> None:
     """Case, Unicode's ways of writing one letter, ligatures."""
-    assert canonical_name(one) == canonical_name(other)
+    assert canonical_name(first) == canonical_name(other)

@@ -81,8 +81,8 @@ def test_a_second_export_writes_only_what_is_new_or_changed(dataset: Path, desti
         rows = pq.read_table(io.BytesIO(file.read())).to_pylist()
     assert [row["utterance_id"] for row in rows] == ["first", *(name for name in IDS if name != "u7"), "last"]
     filesystem, path = fsspec.core.url_to_fs(destination)
-    there = {name.rsplit("/", 1)[-1] for name in filesystem.find(path)}
-    assert there == {*(row["name"] for row in rows), INDEX_FILE, "export.json"}
+    names = {name.rsplit("/", 1)[-1] for name in filesystem.find(path)}
+    assert names == {*(row["name"] for row in rows), INDEX_FILE, "export.json"}
     for row in rows:
         with fsspec.open(row["uri"]) as file:
             assert hashlib.sha256(file.read()).hexdigest() == row["sha256"] == row["source_sha256"]
@@ -144,10 +144,10 @@ def test_what_was_broken_off_with_other_settings_leaves_nothing(dataset: Path, t
             export_files(dataset, destination, on_rows=_interrupt_at(6), **settings)
     export_files(dataset, destination)
     filesystem, path = fsspec.core.url_to_fs(destination)
-    there = {name.removeprefix(path).lstrip("/"): name for name in filesystem.find(path)}
-    assert there.keys() == {INDEX_FILE, "export.json", *(f"{name}.wav" for name in IDS)}
+    paths = {name.removeprefix(path).lstrip("/"): name for name in filesystem.find(path)}
+    assert paths.keys() == {INDEX_FILE, "export.json", *(f"{name}.wav" for name in IDS)}
     for name in IDS:
-        assert filesystem.cat_file(there[f"{name}.wav"]) == tone(f"Line {name}.", tone_bytes=4_800)
+        assert filesystem.cat_file(paths[f"{name}.wav"]) == tone(f"Line {name}.", tone_bytes=4_800)
 
 
 def test_a_dataset_that_cannot_be_read_is_told(dataset: Path, tmp_path: Path) -> None:
@@ -287,16 +287,16 @@ def test_the_same_export_gives_the_same_bytes(dataset: Path, tmp_path: Path) -> 
     export_files(dataset, tmp_path / "one")
     export_files(dataset, tmp_path / "other")
     assert files_below(tmp_path / "one") == files_below(tmp_path / "other")
-    one, other = ([{**row, "uri": ""} for row in index_of(tmp_path / name)] for name in ("one", "other"))
-    assert one == other
+    first, other = ([{**row, "uri": ""} for row in index_of(tmp_path / name)] for name in ("one", "other"))
+    assert first == other
 
 
 def test_whoever_watches_is_told_rows(dataset: Path, tmp_path: Path) -> None:
     """Never fewer than before, and all at the end."""
-    told: list[tuple[int, int]] = []
-    export_files(dataset, tmp_path / "out", on_rows=lambda done, rows: told.append((done, rows)))
-    assert told == sorted(told)
-    assert told[-1][0] == told[-1][1]
+    calls: list[tuple[int, int]] = []
+    export_files(dataset, tmp_path / "out", on_rows=lambda done, rows: calls.append((done, rows)))
+    assert calls == sorted(calls)
+    assert calls[-1][0] == calls[-1][1]
 
 
 def test_a_dataset_on_an_object_store_is_exported_too(dataset: Path, tmp_path: Path, s3: Mapping[str, str]) -> None:

@@ -57,7 +57,7 @@ def test_a_condition_chooses_rows(text: str, chosen: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("duratio_ms < 1", "no column 'duratio_ms' to look at (Did you mean 'duration_ms'?"),
         ("audio.bytes IS NULL", "no column 'audio' to look at"),
@@ -79,9 +79,9 @@ def test_a_condition_chooses_rows(text: str, chosen: str) -> None:
         ("created_at > '2020-01-01' AND max(created_at) > '2020-01-01'", "looks at more than one row"),
     ],
 )
-def test_a_condition_that_cannot_be_used_is_told(text: str, said: str) -> None:
+def test_a_condition_that_cannot_be_used_is_told(text: str, message: str) -> None:
     """By its column where it is about one; nothing that depends on which rows come together is let through."""
-    with pytest.raises(ConfigurationError, match=re.escape(said)):
+    with pytest.raises(ConfigurationError, match=re.escape(message)):
         parse_filter(text).check(SCHEMA)
 
 

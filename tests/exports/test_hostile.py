@@ -28,12 +28,12 @@ NAMES = ["../../x", "wav/../../x", "/etc/x", "", "wav\0", "x" * 5_000, "WAV"]
 def test_a_format_that_there_is_not_becomes_no_file_name(tmp_path: Path, name: str) -> None:
     """The file that says so is named, and nothing is written anywhere."""
     dataset = write_dataset(tmp_path / "dataset", [speech_row("u1", audio_format=name)])
-    with pytest.raises(StorageError) as met:
+    with pytest.raises(StorageError) as exc_info:
         export(dataset, tmp_path / "out", as_="files")
-    assert "part-00000.parquet" in met.value.message
-    assert len(met.value.message) < 500
+    assert "part-00000.parquet" in exc_info.value.message
+    assert len(exc_info.value.message) < 500
     assert {path.name for path in tmp_path.iterdir()} <= {"dataset", "out"}
-    assert not any(found.startswith("u1") for found in files_below(tmp_path / "out"))
+    assert not any(name.startswith("u1") for name in files_below(tmp_path / "out"))
     with pytest.raises(StorageError):
         read_clip(DatasetReader(LocalStore(dataset)), RowAddress("speech", "part-00000", 0))
     with pytest.raises(StorageError):
@@ -50,10 +50,10 @@ def test_a_file_without_a_column_is_read_or_named_in_every_form(tmp_path: Path, 
     is_needed = not next(column.nullable for column in SPEECH if column.name == name)
     damaged = f"part-00000.parquet is damaged: it has no column {name!r}"
     try:
-        said = f"{export(dataset, tmp_path / 'out', as_=as_).rows} row"
+        outcome = f"{export(dataset, tmp_path / 'out', as_=as_).rows} row"
     except StorageError as error:
-        said = error.message
-    assert said == "1 row" or (is_needed and damaged in said), said
+        outcome = error.message
+    assert outcome == "1 row" or (is_needed and damaged in outcome), outcome
 
 
 @pytest.mark.parametrize("audio_format", ["as-received", "wav", "flac"])
@@ -113,9 +113,9 @@ def test_an_index_removes_nothing_outside(tmp_path: Path, name: str | None, piec
         (out / ".index").mkdir()
         (out / piece).write_text(name or "..")
     if piece == "index.parquet" or name != "":
-        with pytest.raises(StorageError) as met:
+        with pytest.raises(StorageError) as exc_info:
             export(dataset, out, as_="files")
-        assert Path(piece).name in met.value.message
+        assert Path(piece).name in exc_info.value.message
     assert victim.read_bytes() == b"do not touch"
     assert (out / "u1.wav").exists()
 

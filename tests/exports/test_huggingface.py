@@ -30,10 +30,10 @@ def datasets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # other people's warnings are theirs
-        library = pytest.importorskip("datasets")
-        library.disable_progress_bars()
-        monkeypatch.setattr(library.config, "HF_DATASETS_CACHE", tmp_path / "hf" / "datasets")
-        yield library
+        module = pytest.importorskip("datasets")
+        module.disable_progress_bars()
+        monkeypatch.setattr(module.config, "HF_DATASETS_CACHE", tmp_path / "hf" / "datasets")
+        yield module
 
 
 @pytest.fixture

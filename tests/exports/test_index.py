@@ -32,10 +32,10 @@ def test_an_index_of_other_columns_or_untrue_rows_is_damage_or_is_written_anew(t
         export(dataset, out, as_="files")
 
 
-def _entry(number: int, **given: Any) -> IndexEntry:
+def _entry(number: int, **changes: Any) -> IndexEntry:
     values = {"utterance_id": f"u{number}", "take": 0, "name": f"u{number}.wav", "sha256": "00"}
     numbers = dict.fromkeys(("bytes", "sample_rate_hz", "channels", "duration_ms"), 1)
-    return {**dict.fromkeys(INDEX_SCHEMA.names), **values, **numbers, **given}
+    return {**dict.fromkeys(INDEX_SCHEMA.names), **values, **numbers, **changes}
 
 
 def test_what_was_exported_is_found_by_id_and_take(store: Store) -> None:

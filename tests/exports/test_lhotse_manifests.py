@@ -53,8 +53,8 @@ def test_cuts_load_with_their_audio_texts_and_words(lhotse: Any, tmp_path: Path)
             row["voice"],
             row["language"],
         )
-        found = (supervision.alignment or {}).get("word", [])
-        assert [(one.symbol, round(one.start * 1_000), round(one.end * 1_000)) for one in found] == words_of(
+        words = (supervision.alignment or {}).get("word", [])
+        assert [(word.symbol, round(word.start * 1_000), round(word.end * 1_000)) for word in words] == words_of(
             row["timestamps"]
         )
         samples = cut.load_audio()
@@ -77,8 +77,8 @@ def test_recordings_and_supervisions_are_sets_of_their_own(lhotse: Any, tmp_path
         assert len(manifests["recordings"]) == len(manifests["supervisions"]) == report.splits[split]
         lhotse.validate(manifests["recordings"], read_data=True)
         joined = lhotse.CutSet.from_manifests(manifests["recordings"], manifests["supervisions"])
-        ours = {cut.id: cut.supervisions[0].text for cut in manifests["cuts"]}
-        assert {cut.recording_id: cut.supervisions[0].text for cut in joined} == ours
+        texts = {cut.id: cut.supervisions[0].text for cut in manifests["cuts"]}
+        assert {cut.recording_id: cut.supervisions[0].text for cut in joined} == texts
 
 
 def test_the_same_dataset_gives_the_same_bytes(lhotse: Any, tmp_path: Path) -> None:

@@ -25,8 +25,8 @@ def test_a_manifest_tells_files_texts_durations_and_words(tmp_path: Path) -> Non
         speech_row("b", timestamps=None, voice=None, language=None, duration_ms=101),
     ]
     export(write_dataset(tmp_path / "dataset", rows), tmp_path / "out", as_="nemo")
-    one, other = read_nemo(tmp_path / "out" / "manifest.json")
-    assert one == {
+    first, other = read_nemo(tmp_path / "out" / "manifest.json")
+    assert first == {
         "audio_filepath": tmp_path / "out" / "audio" / "a.wav",
         "duration": 0.1,
         "text": "Line a.",
@@ -36,9 +36,9 @@ def test_a_manifest_tells_files_texts_durations_and_words(tmp_path: Path) -> Non
         "words": ["", "How", "are", "", "you", ""],
         "alignments": [0.04, 0.05, 0.07, 0.08, 0.09, 0.1],
     }
-    assert nemo_words(one) == [("How", 40, 50), ("are", 50, 70), ("you", 80, 90)]
+    assert nemo_words(first) == [("How", 40, 50), ("are", 50, 70), ("you", 80, 90)]
     assert other.keys() == {"audio_filepath", "duration", "text", "utterance_id"}
-    for item in (one, other):
+    for item in (first, other):
         assert soundfile.info(item["audio_filepath"]).duration == item["duration"]
 
 

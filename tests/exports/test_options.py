@@ -22,7 +22,7 @@ def dataset(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"as_": "hugingface"}, "Did you mean 'huggingface'"),
         ({"as_": "huggingface", "name": "{utterance_id}"}, "has no audio files to name"),
@@ -36,22 +36,22 @@ def dataset(tmp_path: Path) -> Path:
     ],
 )
 def test_a_wrong_setting_is_told_before_anything_is_written(
-    dataset: Path, tmp_path: Path, settings: dict[str, str], said: str
+    dataset: Path, tmp_path: Path, settings: dict[str, str], message: str
 ) -> None:
     """Every one of them."""
-    with pytest.raises(ConfigurationError) as raised:
+    with pytest.raises(ConfigurationError) as exc_info:
         export(dataset, tmp_path / "out", **settings)  # type: ignore[arg-type]  # any of the settings
-    assert said in str(raised.value)
+    assert message in str(exc_info.value)
     assert not (tmp_path / "out").exists()
 
 
-def _options(as_: str, **given: Any) -> ExportOptions:
+def _options(as_: str, **changes: Any) -> ExportOptions:
     values = {"name": None, "where": None, "split": None, "audio_format": "as-received", "sample_rate_hz": None}
-    return ExportOptions(as_, **{**values, **given})
+    return ExportOptions(as_, **{**values, **changes})
 
 
 @pytest.mark.parametrize(
-    ("as_", "given", "name"),
+    ("as_", "changes", "name"),
     [
         ("files", {}, "u1.wav"),
         ("nemo", {}, "audio/u1.wav"),
@@ -61,10 +61,10 @@ def _options(as_: str, **given: Any) -> ExportOptions:
         ("files", {"split": "train=1", "name": "{voice}/{utterance_id}.{ext}"}, "anna/u1.wav"),
     ],
 )
-def test_files_are_named_by_their_ids_unless_told_otherwise(as_: str, given: dict[str, Any], name: str) -> None:
+def test_files_are_named_by_their_ids_unless_told_otherwise(as_: str, changes: dict[str, Any], name: str) -> None:
     """Beside manifests in a folder of their own, and in one for each split."""
     values = {"utterance_id": "u1", "take": 0, "voice": "anna"}
-    template = _options(as_, **given).template()
+    template = _options(as_, **changes).template()
     assert template.file_name({**values, "ext": "wav", "split": "train"}).render(is_taken=False) == name
 
 

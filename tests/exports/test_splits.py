@@ -24,17 +24,17 @@ def test_a_split_is_a_function_of_the_id_for_ever() -> None:
 def test_these_ids_stay_where_they_are() -> None:
     """Written down: a change of the rule would mix what was trained on with what is validated on."""
     splits = parse_splits("train=0.5,validation=0.5")
-    found = [splits.of(name) for name in ("u0", "u1", "u2", "u3", "日本語", "")]
-    assert found == ["validation", "validation", "train", "train", "train", "validation"]
+    names = [splits.of(name) for name in ("u0", "u1", "u2", "u3", "日本語", "")]
+    assert names == ["validation", "validation", "train", "train", "train", "validation"]
 
 
 def test_shares_are_met() -> None:
     """Within what chance allows; where they add up to less than 1, the rest is left out."""
     splits = parse_splits("train=0.8,validation=0.1")
-    found = [splits.of(utterance_id) for utterance_id in IDS]
-    assert found.count("train") == pytest.approx(16_000, abs=300)
-    assert found.count("validation") == pytest.approx(2_000, abs=200)
-    assert found.count(None) == pytest.approx(2_000, abs=200)
+    names = [splits.of(utterance_id) for utterance_id in IDS]
+    assert names.count("train") == pytest.approx(16_000, abs=300)
+    assert names.count("validation") == pytest.approx(2_000, abs=200)
+    assert names.count(None) == pytest.approx(2_000, abs=200)
 
 
 def test_a_greater_first_share_moves_nobody_out_of_it() -> None:
@@ -58,7 +58,7 @@ def test_a_mapping_is_the_same_as_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("shares", "message"),
     [
         ("train", "the share of the split 'train' is ''"),
         ("train=x", "is 'x'"),
@@ -75,7 +75,7 @@ def test_a_mapping_is_the_same_as_text() -> None:
         ("a=1/0", "is '1/0'"),
     ],
 )
-def test_shares_that_are_none_are_told(given: object, said: str) -> None:
+def test_shares_that_are_none_are_told(shares: object, message: str) -> None:
     """With how they are written."""
-    with pytest.raises(ConfigurationError, match=re.escape(said)):
-        parse_splits(given)  # type: ignore[arg-type]  # as a caller may get it wrong
+    with pytest.raises(ConfigurationError, match=re.escape(message)):
+        parse_splits(shares)  # type: ignore[arg-type]  # as a caller may get it wrong

@@ -365,11 +365,11 @@ def test_an_attempt_waits_for_what_others_give_back() -> None:
     async def main(limiter: Limiter) -> list[float]:
         began_s, ended_s = asyncio.get_running_loop().time(), list[float]()
 
-        async def one(number: int) -> None:
+        async def attempt(number: int) -> None:
             await buy(limiter, str(number), took=2)
             ended_s.append(asyncio.get_running_loop().time() - began_s)
 
-        await asyncio.gather(*map(one, range(6)))
+        await asyncio.gather(*map(attempt, range(6)))
         return ended_s
 
     # 20 characters: one reserves 10 and settles at 2. Then 18 are free, for one; after it 16, and so on.
@@ -382,12 +382,12 @@ def test_a_service_that_begins_to_count_more_passes_a_cap_by_one_attempt_at_most
     async def main(limiter: Limiter) -> list[int]:
         spent = list[int]()
 
-        async def one(number: int) -> None:
+        async def attempt(number: int) -> None:
             took = 10 if number < 7 else 40
             await buy(limiter, str(number), took=took)
             spent.append(took)
 
-        await asyncio.gather(*map(one, range(40)), return_exceptions=True)
+        await asyncio.gather(*map(attempt, range(40)), return_exceptions=True)
         return spent
 
     spent = with_limiter(Limits(max_concurrency=32), main, max_characters=300)
@@ -454,7 +454,7 @@ def test_fewer_are_in_flight_where_the_service_takes_fewer() -> None:
     """A service that takes 8 at a time soon gets 8 nearly all the time, and refuses few requests."""
 
     async def main(limiter: Limiter) -> tuple[list[tuple[float, int]], int]:
-        taken, refused, seen = 0, 0, list[tuple[float, int]]()
+        taken, refused, samples = 0, 0, list[tuple[float, int]]()
 
         async def serve(_: RetryState, __: int) -> None:
             nonlocal taken, refused
@@ -467,7 +467,7 @@ def test_fewer_are_in_flight_where_the_service_takes_fewer() -> None:
                 await asyncio.sleep(0.2)
             finally:
                 taken -= 1
-            seen.append((asyncio.get_running_loop().time(), limiter.in_flight))
+            samples.append((asyncio.get_running_loop().time(), limiter.in_flight))
 
         async def worker(rows: list[int]) -> None:
             while rows:
@@ -476,10 +476,10 @@ def test_fewer_are_in_flight_where_the_service_takes_fewer() -> None:
 
         rows = list(range(4_000))
         await asyncio.gather(*(worker(rows) for _ in range(64)))
-        return seen, refused
+        return samples, refused
 
-    seen, refused = with_limiter(Limits(max_concurrency=64), main)
-    settled = seen[400:-10]
+    samples, refused = with_limiter(Limits(max_concurrency=64), main)
+    settled = samples[400:-10]
     assert max(in_flight for _, in_flight in settled) <= 9
     assert len(settled) / (settled[-1][0] - settled[0][0]) > 0.9 * 8 / 0.21
     assert refused < 150

@@ -64,7 +64,14 @@ def test_who_is_cancelled_takes_nobodys_turn() -> None:
         for task in tasks[1:4]:
             task.cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)
-        assert [isinstance(one, asyncio.CancelledError) for one in results] == [False, True, True, True, False, False]
+        assert [isinstance(result, asyncio.CancelledError) for result in results] == [
+            False,
+            True,
+            True,
+            True,
+            False,
+            False,
+        ]
         for _ in range(3):
             await asyncio.sleep(0)
         assert all(later > earlier for earlier, later in pairwise(await _turns_of(batcher, 3)))

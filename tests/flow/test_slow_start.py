@@ -124,7 +124,7 @@ def test_what_is_spent_passes_the_cap_by_what_was_charged_beyond_all_promises(
         if len(in_flight) < budget.max_in_flight and budget.has_room_beside(attempt) and budget.reserve(attempt):
             in_flight.append((attempt, ending, quarters))
             largest = max(largest, (PLAUSIBLE_RATIO - 1) * counted)
-        open_characters = sum(it.characters_upper_bound for it, _, _ in in_flight)
+        open_characters = sum(attempt.characters_upper_bound for attempt, _, _ in in_flight)
         assert spending.characters_upper_bound == closed_characters + open_characters
         assert spending.characters_billed <= spending.characters_upper_bound
         assert closed_characters + open_characters <= max_characters + overcharged + largest

@@ -38,36 +38,36 @@ def test_it_is_in_the_users_state_directory(monkeypatch: pytest.MonkeyPatch, tmp
 
 def test_a_call_that_ended_leaves_its_bill_and_its_answers(tone_service: LocalService, tmp_path: Path) -> None:
     """And nothing to go on with, also without a cache, where it leaves no answers."""
-    for cache, kept in ((True, 5), (False, 0)):
-        folder = tmp_path / str(kept)
+    for cache, count in ((True, 5), (False, 0)):
+        folder = tmp_path / str(count)
         spoken = tts.synthesize(line_frame(5), voice="Cherry", cache=cache, **call_arguments(tone_service, folder))
         assert _calls(folder) == []
         assert tts.usage_of(spoken, work_dir=folder).height == 5
         answers = list(FileCache(LocalStore(folder / "frames" / "answers")).keys())
-        assert len(answers) == kept
+        assert len(answers) == count
 
 
 def test_a_call_that_was_stopped_is_found_again(tmp_path: Path) -> None:
     """By its rows and what determines the result; a call of other rows, or of another kind, is another one."""
-    there = CallStore(tmp_path)
-    with there.open_call(ROWS, "kind") as one:
-        (one.path / "journal").touch()
-    with there.open_call(ROWS, "kind") as again:
+    store = CallStore(tmp_path)
+    with store.open_call(ROWS, "kind") as call:
+        (call.path / "journal").touch()
+    with store.open_call(ROWS, "kind") as again:
         assert (again.path / "journal").exists()
     with (
-        there.open_call(ROWS, "other kind") as other,
-        there.open_call(ROWS.with_columns(text=pl.lit("Hallo.")), "kind") as third,
+        store.open_call(ROWS, "other kind") as other,
+        store.open_call(ROWS.with_columns(text=pl.lit("Hallo.")), "kind") as third,
     ):
-        assert len({one.path, other.path, third.path}) == 3
+        assert len({call.path, other.path, third.path}) == 3
 
 
 def test_the_same_call_at_the_same_time_is_made_apart(tmp_path: Path) -> None:
     """And leaves nothing to go on with."""
-    there = CallStore(tmp_path)
-    with there.open_call(ROWS, "kind") as one, there.open_call(ROWS, "kind") as beside:
-        assert one.path != beside.path
+    store = CallStore(tmp_path)
+    with store.open_call(ROWS, "kind") as call, store.open_call(ROWS, "kind") as beside:
+        assert call.path != beside.path
     assert not beside.path.exists()
-    assert one.path.exists()
+    assert call.path.exists()
 
 
 def test_an_abandoned_call_is_given_up(tone_service: LocalService, tmp_path: Path) -> None:
@@ -96,13 +96,13 @@ def test_audio_is_kept_up_to_a_size(
     tone_service: LocalService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The oldest goes first; what is gone is bought again."""
-    said = call_arguments(tone_service, tmp_path)
-    tts.synthesize(line_frame(5), voice="Cherry", **said)
+    arguments = call_arguments(tone_service, tmp_path)
+    tts.synthesize(line_frame(5), voice="Cherry", **arguments)
     folder = CallStore.at(tmp_path).file_cache_dir()
     monkeypatch.setattr(call_store, "CACHE_BYTES", sum(path.stat().st_size for path in folder.glob("*/*.answer")))
-    tts.synthesize(line_frame(7), voice="Cherry", **said)
-    kept = sum(path.stat().st_size for path in folder.glob("*/*.answer"))
-    assert 0 < kept <= call_store.CACHE_BYTES
+    tts.synthesize(line_frame(7), voice="Cherry", **arguments)
+    size_bytes = sum(path.stat().st_size for path in folder.glob("*/*.answer"))
+    assert 0 < size_bytes <= call_store.CACHE_BYTES
     before = tone_service.bill()["received"]
-    tts.synthesize(line_frame(7), voice="Cherry", **said)
+    tts.synthesize(line_frame(7), voice="Cherry", **arguments)
     assert before < tone_service.bill()["received"] <= before + 5

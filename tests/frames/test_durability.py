@@ -39,8 +39,8 @@ def test_a_killed_call_buys_only_what_was_in_flight_again(emulator: StartEmulato
     process.communicate()
     before = local.bill()["received"]
     assert 1_500 <= before < ROWS
-    said = call_arguments(local, tmp_path, limits={"max_concurrency": IN_FLIGHT})
-    spoken = tts.synthesize(line_frame(ROWS), voice="Cherry", **said)
+    arguments = call_arguments(local, tmp_path, limits={"max_concurrency": IN_FLIGHT})
+    spoken = tts.synthesize(line_frame(ROWS), voice="Cherry", **arguments)
     assert spoken.select("text").equals(line_frame(ROWS))
     assert spoken["audio"].null_count() == 0
     bill = local.bill(entries=True)

@@ -43,8 +43,8 @@ def _counted(texts: list[str | None], billing: str = "han_double") -> list[int |
 @example(texts=["".join(BOUNDARIES), "", None])
 def test_it_counts_what_the_pure_counter_counts(billing: str, texts: list[str | None]) -> None:
     """On every string of every plane; a null stays null."""
-    wanted = [None if one is None else text.billed_characters(one, billing) for one in texts]
-    assert _counted(texts, billing) == wanted
+    expected = [None if line is None else text.billed_characters(line, billing) for line in texts]
+    assert _counted(texts, billing) == expected
 
 
 def test_every_code_point_counts_alike() -> None:
@@ -91,7 +91,7 @@ def test_an_estimate_is_what_a_purchase_costs(texts: list[str | None], per_10k: 
     price = Price("own", "CNY", "user", per_10k_characters=per_10k)
     frame = pl.Series("text", texts, dtype=pl.String).to_frame()
     costs = frame.select(estimate_cost("text", FLASH, catalog=_priced(price)))["text"]
-    counted = [None if one is None else text.billed_characters(one, "han_double") for one in texts]
+    counted = [None if line is None else text.billed_characters(line, "han_double") for line in texts]
     assert costs.dtype == pl.Decimal(18, 9)
     assert costs.to_list() == [
         None if count is None else cost_of(price, characters=count, usage=Usage()) for count in counted
@@ -115,10 +115,10 @@ def test_without_a_price_a_cost_is_null_with_a_warning(caplog: pytest.LogCapture
     assert "no price" in caplog.text
 
 
-@pytest.mark.parametrize(("model", "said"), [("qwen-tts", "by the token"), ("nobody-tts", "no service")])
-def test_a_model_that_a_text_alone_has_no_price_for_is_refused(model: str, said: str) -> None:
+@pytest.mark.parametrize(("model", "message"), [("qwen-tts", "by the token"), ("nobody-tts", "no service")])
+def test_a_model_that_a_text_alone_has_no_price_for_is_refused(model: str, message: str) -> None:
     """Says why, and what to do."""
-    with pytest.raises(ConfigurationError, match=said):
+    with pytest.raises(ConfigurationError, match=message):
         estimate_cost("text", model)
 
 

@@ -39,8 +39,8 @@ def _named(rows: int) -> pl.LazyFrame:
 )
 def test_rows_become_a_dataset(rows: Any, tone_service: LocalService, tmp_path: Path) -> None:
     """As a file of the same rows would; nothing of them stays on the disk."""
-    destination, said = tmp_path / "out", call_arguments(tone_service, tmp_path / "work")
-    report = tts.run(rows, destination, voice="Cherry", **said)
+    destination, arguments = tmp_path / "out", call_arguments(tone_service, tmp_path / "work")
+    report = tts.run(rows, destination, voice="Cherry", **arguments)
     assert (report.dataset.speech, report.stopped) == (30, None)
     speech = pl.read_parquet(destination / "speech" / "*.parquet")
     assert speech["text"].to_list() == line_frame(30)["text"].to_list()
@@ -52,13 +52,13 @@ def test_the_same_rows_go_on_with_their_dataset(tone_service: LocalService, tmp_
     destination = tmp_path / "out"
     capped = call_arguments(tone_service, tmp_path / "work", budget=tts.BudgetCap(max_characters=100), part_rows=5)
     assert tts.run(_named(30), destination, voice="Cherry", **capped).stopped_by == "budget"
-    said = call_arguments(tone_service, tmp_path / "work")
+    arguments = call_arguments(tone_service, tmp_path / "work")
     again: Any = duckdb.sql("select * from rows", connection=_connection(_named(30).collect()))
-    assert tts.run(again, destination, voice="Cherry", **said).dataset.speech == 30
+    assert tts.run(again, destination, voice="Cherry", **arguments).dataset.speech == 30
     assert tone_service.bill()["received"] == 30
     other = _named(30).with_columns(pl.col("text").str.replace("Line 7", "Lime 7"))
     with pytest.raises(ConfigurationError, match="source"):
-        tts.run(other, destination, voice="Cherry", **said)
+        tts.run(other, destination, voice="Cherry", **arguments)
     assert tone_service.bill()["received"] == 30
 
 

@@ -45,10 +45,10 @@ def kernel(_own_folders: None) -> Iterator[KernelManager]:
     manager.shutdown_kernel(now=True)
 
 
-def _answer(client: BlockingKernelClient, asked: str) -> dict[str, Any]:
+def _answer(client: BlockingKernelClient, message_id: str) -> dict[str, Any]:
     while True:
         message: dict[str, Any] = client.get_shell_msg(timeout=patience(30))
-        if message["parent_header"]["msg_id"] == asked:  # else it answers whether the kernel is ready
+        if message["parent_header"]["msg_id"] == message_id:  # else it answers whether the kernel is ready
             return dict(message["content"])
 
 
@@ -73,11 +73,11 @@ def test_an_interrupted_cell_stops_in_good_order(kernel: KernelManager, emulator
     client.start_channels()
     client.wait_for_ready(timeout=patience(60))
     cell = CELL.format(url=local.url)
-    asked = client.execute(cell)
+    message_id = client.execute(cell)
     while local.bill()["charged"] < 40:
         assert kernel.is_alive()
     kernel.interrupt_kernel()
-    stopped = _answer(client, asked)
+    stopped = _answer(client, message_id)
     assert stopped["ename"] == "StoppedError"
     assert "interrupted" in stopped["evalue"]
     assert local.bill()["received"] < 200

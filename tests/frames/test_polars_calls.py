@@ -82,9 +82,9 @@ def test_without_a_cache_nothing_is_bought_there(streamable: bool, tmp_path: Pat
 @pytest.mark.parametrize("engine", ["in-memory", "streaming"])
 def test_with_a_cache_it_works_and_twice_costs_once(engine: Any, tone_service: LocalService, tmp_path: Path) -> None:
     """However often Polars calls; no display is drawn there."""
-    said = call_arguments(tone_service, tmp_path)
-    schema = tts.synthesize(line_frame(1), voice="Cherry", **said).schema
-    say: Callable[[pl.DataFrame], pl.DataFrame] = lambda rows: tts.synthesize(rows, voice="Cherry", **said)  # noqa: E731
+    arguments = call_arguments(tone_service, tmp_path)
+    schema = tts.synthesize(line_frame(1), voice="Cherry", **arguments).schema
+    say: Callable[[pl.DataFrame], pl.DataFrame] = lambda rows: tts.synthesize(rows, voice="Cherry", **arguments)  # noqa: E731
     for _ in range(2):
         spoken = line_frame(60).lazy().map_batches(say, schema=schema, streamable=True).collect(engine=engine)
         assert sorted(spoken["text"]) == sorted(line_frame(60)["text"])

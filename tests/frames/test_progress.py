@@ -25,28 +25,28 @@ def _progress() -> Progress:
     return Progress(totals=Totals(rows=10, speech=4))
 
 
-@pytest.mark.parametrize(("wanted", "drawn"), [(None, True), (True, True), (False, False)])
-def test_a_terminal_shows_a_bar(wanted: bool | None, drawn: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("progress", "drawn"), [(None, True), (True, True), (False, False)])
+def test_a_terminal_shows_a_bar(progress: bool | None, drawn: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Unless nobody wants it."""
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
-    with show_progress(_progress(), wanted):
+    with show_progress(_progress(), progress):
         pass
     assert ("4 of 10 rows" in terminal.getvalue()) is drawn
 
 
-@pytest.mark.parametrize(("wanted", "said"), [(None, ""), (False, ""), (True, "4 of 10 rows")])
+@pytest.mark.parametrize(("progress", "text"), [(None, ""), (False, ""), (True, "4 of 10 rows")])
 def test_elsewhere_there_are_lines_when_they_are_wanted(
-    wanted: bool | None, said: str, capsys: pytest.CaptureFixture[str]
+    progress: bool | None, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """On standard error."""
-    with show_progress(_progress(), wanted):
+    with show_progress(_progress(), progress):
         pass
     out, err = capsys.readouterr()
     assert out == ""
-    assert err[: len(said)] == said
-    assert bool(err) is bool(said)
+    assert err[: len(text)] == text
+    assert bool(err) is bool(text)
 
 
 def test_a_second_display_is_none_the_worse(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,12 +61,12 @@ REJECTED: dict[str, Any] = {
 def test_ids_are_unique(ids: list[int | None]) -> None:
     """Whatever is given: a missing one is the row's number, a repeated one gets it behind."""
     frame = pl.DataFrame({"id": pl.Series(ids, dtype=pl.Int64), "text": pl.Series([""] * len(ids), dtype=pl.String)})
-    named = utterance_rows(frame.with_columns(id=pl.format("r{}", "id")), ColumnArguments())["utterance_id"].to_list()
-    assert len(set(named)) == len(ids)
-    firsts = [None if one is None else f"r{one}" for one in ids]
+    names = utterance_rows(frame.with_columns(id=pl.format("r{}", "id")), ColumnArguments())["utterance_id"].to_list()
+    assert len(set(names)) == len(ids)
+    firsts = [None if id_ is None else f"r{id_}" for id_ in ids]
     assert all(
-        name == (f"{place}" if given is None else given if given not in firsts[:place] else f"{given}:{place}")
-        for place, (name, given) in enumerate(zip(named, firsts, strict=True))
+        name == (f"{place}" if id_ is None else id_ if id_ not in firsts[:place] else f"{id_}:{place}")
+        for place, (name, id_) in enumerate(zip(names, firsts, strict=True))
     )
 
 
@@ -74,19 +74,19 @@ def test_ids_are_unique(ids: list[int | None]) -> None:
 def test_a_name_that_is_made_is_no_given_one(ids: list[str | None]) -> None:
     """Ids may look like ours: a row's number, or an id with one behind. The first row with an id keeps it."""
     frame = pl.DataFrame({"id": pl.Series(ids, dtype=pl.String), "text": pl.Series([""] * len(ids), dtype=pl.String)})
-    named = utterance_rows(frame, ColumnArguments())["utterance_id"].to_list()
-    assert len(set(named)) == len(ids)
-    assert all(named[ids.index(one)] == one for one in set(ids) - {None})
+    names = utterance_rows(frame, ColumnArguments())["utterance_id"].to_list()
+    assert len(set(names)) == len(ids)
+    assert all(names[ids.index(id_)] == id_ for id_ in set(ids) - {None})
 
 
-@given(said=st.lists(st.booleans()), seed=st.integers(0, 99))
-def test_results_stand_beside_their_rows(said: list[bool], seed: int) -> None:
+@given(has_speech=st.lists(st.booleans()), seed=st.integers(0, 99))
+def test_results_stand_beside_their_rows(has_speech: list[bool], seed: int) -> None:
     """In whatever order they come, for Polars and for Arrow."""
-    frame = pl.DataFrame({"id": [f"r{place}" for place in range(len(said))], "text": ["t"] * len(said)})
+    frame = pl.DataFrame({"id": [f"r{place}" for place in range(len(has_speech))], "text": ["t"] * len(has_speech)})
     frame = frame.cast(pl.String)
-    places = random.Random(seed).sample(range(len(said)), len(said))
-    spoken = [{**NOT_NULL, "utterance_id": f"r{place}", "duration_ms": place} for place in places if said[place]]
-    rejected = [{**REJECTED, "utterance_id": f"r{place}"} for place in places if not said[place]]
+    places = random.Random(seed).sample(range(len(has_speech)), len(has_speech))
+    spoken = [{**NOT_NULL, "utterance_id": f"r{place}", "duration_ms": place} for place in places if has_speech[place]]
+    rejected = [{**REJECTED, "utterance_id": f"r{place}"} for place in places if not has_speech[place]]
     outcomes = outcomes_of(
         to_table(spoken, pa.schema(arrow_fields(SPEECH))), to_table(rejected, pa.schema(arrow_fields(REJECTS)))
     )
@@ -94,8 +94,10 @@ def test_results_stand_beside_their_rows(said: list[bool], seed: int) -> None:
         made = pl.DataFrame(with_outcomes(table, utterance_rows(table, ColumnArguments()), outcomes))
         assert made.columns == ["id", "text", *RESULT_COLUMNS]
         assert made["utterance_id"].equals(frame["id"], check_names=False)
-        assert made["duration_ms"].to_list() == [place if one else None for place, one in enumerate(said)]
-        assert made["error_code"].to_list() == [None if one else "EmptyText" for one in said]
+        assert made["duration_ms"].to_list() == [
+            place if is_speech else None for place, is_speech in enumerate(has_speech)
+        ]
+        assert made["error_code"].to_list() == [None if is_speech else "EmptyText" for is_speech in has_speech]
 
 
 def test_the_columns_of_no_rows() -> None:
@@ -108,15 +110,15 @@ def test_the_columns_of_no_rows() -> None:
 def test_texts_and_parameters_may_be_of_categories() -> None:
     """Or all null: what is said is a string. One value is repeated for every row."""
     frame = pl.DataFrame({"line": pl.Series(["a", "b"], dtype=pl.Categorical), "style": [None, None]})
-    wanted = ColumnArguments(
+    arguments = ColumnArguments(
         text="line", columns={"instructions": "style"}, parameters={"voice": pl.lit("Cherry"), "speed": 1.0}
     )
-    said = utterance_rows(frame, wanted)
-    assert said.rows(named=True) == [
+    utterances = utterance_rows(frame, arguments)
+    assert utterances.rows(named=True) == [
         {"text": "a", "instructions": None, "voice": "Cherry", "utterance_id": "0"},
         {"text": "b", "instructions": None, "voice": "Cherry", "utterance_id": "1"},
     ]
-    assert wanted.fixed_parameters == {"speed": 1.0}
+    assert arguments.fixed_parameters == {"speed": 1.0}
 
 
 def test_columns_may_be_the_whole_value() -> None:
@@ -183,6 +185,6 @@ def test_a_result_is_no_frame_to_say() -> None:
     frame = line_frame(1).with_columns(utterance_id=pl.lit("mine"))
     with pytest.raises(ConfigurationError, match="drop or rename 'utterance_id'"):
         utterance_rows(frame, ColumnArguments())
-    said = utterance_rows(frame, ColumnArguments(utterance_id="utterance_id"))
-    made = with_outcomes(frame, said, empty_outcomes())
+    utterances = utterance_rows(frame, ColumnArguments(utterance_id="utterance_id"))
+    made = with_outcomes(frame, utterances, empty_outcomes())
     assert made.columns == ["text", "utterance_id", *RESULT_COLUMNS[1:]]

@@ -1,4 +1,4 @@
-"""The doors: every kind of frame in, the same rows out, with speech beside them."""
+"""``synthesize`` and ``asynthesize``: every kind of frame in, the same rows out, with speech beside them."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ def test_parameters_are_literals_expressions_or_columns(tone_service: LocalServi
             cache=False,
             **call_arguments(tone_service, tmp_path),
         )
-        said = {(entry["text"], entry["voice"]) for entry in tone_service.bill(entries=True)["entries"]}
-        assert said == {
+        requests = {(entry["text"], entry["voice"]) for entry in tone_service.bill(entries=True)["entries"]}
+        assert requests == {
             ("Good morning. 3", "Cherry"),
             ("早上好。 1", "Chelsie"),
             ("Good morning. 9", "Cherry"),
@@ -97,34 +97,34 @@ def test_parameters_are_literals_expressions_or_columns(tone_service: LocalServi
 
 def test_a_call_that_was_made_before_buys_nothing(tone_service: LocalService, tmp_path: Path) -> None:
     """Nor does another frame with the same lines; without a cache everything is bought."""
-    said = call_arguments(tone_service, tmp_path)
-    first = tts.synthesize(line_frame(20), voice="Cherry", **said)
-    again = tts.synthesize(line_frame(20), voice="Cherry", **said)
-    longer = tts.synthesize(line_frame(25), voice="Cherry", **said)
+    arguments = call_arguments(tone_service, tmp_path)
+    first = tts.synthesize(line_frame(20), voice="Cherry", **arguments)
+    again = tts.synthesize(line_frame(20), voice="Cherry", **arguments)
+    longer = tts.synthesize(line_frame(25), voice="Cherry", **arguments)
     assert tone_service.bill()["received"] == 25
     assert first["audio"].equals(again["audio"])
     assert first["audio"].equals(longer["audio"][:20])
     assert again["cost"].to_list() == [Decimal(0)] * 20
-    tts.synthesize(line_frame(20), voice="Cherry", cache=False, **said)
+    tts.synthesize(line_frame(20), voice="Cherry", cache=False, **arguments)
     assert tone_service.bill()["received"] == 45
 
 
 def test_ids_name_the_rows_in_the_bill(tone_service: LocalService, tmp_path: Path) -> None:
     """A column ``id`` by itself, or one that is named; a repeated one gets its row's number, a missing one is it."""
     frame = line_frame(4).with_columns(pl.Series("id", ["a", "a", None, "b"]), pl.Series("key", [7, 8, 9, 10]))
-    said = call_arguments(tone_service, tmp_path)
-    spoken = tts.synthesize(frame, voice="Cherry", **said)
+    arguments = call_arguments(tone_service, tmp_path)
+    spoken = tts.synthesize(frame, voice="Cherry", **arguments)
     assert spoken["utterance_id"].to_list() == ["a", "a:1", "2", "b"]
     assert sorted(tts.usage_of(spoken, work_dir=tmp_path)["utterance_id"]) == ["2", "a", "a:1", "b"]
-    other = tts.synthesize(frame, utterance_id="key", voice="Chelsie", **said)
+    other = tts.synthesize(frame, utterance_id="key", voice="Chelsie", **arguments)
     assert other["utterance_id"].to_list() == ["7", "8", "9", "10"]
 
 
 def test_no_rows_are_no_rows(tmp_path: Path, tone_service: LocalService) -> None:
     """With the columns and types that rows would have."""
-    said = call_arguments(tone_service, tmp_path)
-    spoken = tts.synthesize(line_frame(2), voice="Cherry", **said)
-    none = tts.synthesize(line_frame(2).clear(), voice="Cherry", **said)
+    arguments = call_arguments(tone_service, tmp_path)
+    spoken = tts.synthesize(line_frame(2), voice="Cherry", **arguments)
+    none = tts.synthesize(line_frame(2).clear(), voice="Cherry", **arguments)
     assert none.schema == spoken.schema
     assert none.height == 0
 
@@ -133,9 +133,9 @@ def test_a_cap_stops_it_and_a_higher_one_goes_on(tone_service: LocalService, tmp
     """What was bought below the cap is kept, and on the bill although there is no frame yet."""
     frame = line_frame(40)
     capped = call_arguments(tone_service, tmp_path, budget=tts.BudgetCap(max_characters=100))
-    with pytest.raises(StoppedError) as stopped:
+    with pytest.raises(StoppedError) as exc_info:
         tts.synthesize(frame, voice="Cherry", **capped)
-    assert stopped.value.stopped_by == "budget"
+    assert exc_info.value.stopped_by == "budget"
     before = tone_service.bill()["characters"]
     assert 80 <= before <= 100
     assert tts.usage_of(work_dir=tmp_path)["characters_billed"].sum() == before
@@ -147,13 +147,13 @@ def test_a_cap_stops_it_and_a_higher_one_goes_on(tone_service: LocalService, tmp
 
 def test_a_service_that_refuses_all_says_so(emulator: StartEmulator, tmp_path: Path) -> None:
     """The error itself, not a frame of rejects."""
-    said = call_arguments(emulator(voice_mode="tone", required_key="made-up"), tmp_path)
+    arguments = call_arguments(emulator(voice_mode="tone", required_key="made-up"), tmp_path)
     with pytest.raises(FatalError):
-        tts.synthesize(line_frame(), voice="Cherry", **said)
+        tts.synthesize(line_frame(), voice="Cherry", **arguments)
 
 
 @pytest.mark.parametrize(
-    ("frame", "given", "match"),
+    ("frame", "arguments", "match"),
     [
         (POLARS, {}, "no column 'text'"),
         (POLARS, {"text": "lines"}, "Did you mean 'line'"),
@@ -167,11 +167,11 @@ def test_a_service_that_refuses_all_says_so(emulator: StartEmulator, tmp_path: P
     ],
 )
 def test_mistakes_are_told_before_anything_is_sent(
-    frame: Any, given: dict[str, Any], match: str, tone_service: LocalService, tmp_path: Path
+    frame: Any, arguments: dict[str, Any], match: str, tone_service: LocalService, tmp_path: Path
 ) -> None:
     """By what is wrong, with a way out; and nothing is left of the call."""
     with pytest.raises(ConfigurationError, match=match):
-        tts.synthesize(frame, **given, **call_arguments(tone_service, tmp_path))
+        tts.synthesize(frame, **arguments, **call_arguments(tone_service, tmp_path))
     assert tone_service.bill()["received"] == 0
 
 
@@ -179,14 +179,14 @@ def test_it_can_be_awaited(tone_service: LocalService, tmp_path: Path) -> None:
     """Two at a time, with the loop going on meanwhile; the same call twice is none the worse."""
 
     async def both() -> tuple[pl.DataFrame, pl.DataFrame]:
-        said = call_arguments(tone_service, tmp_path)
+        arguments = call_arguments(tone_service, tmp_path)
         return await asyncio.gather(
-            tts.asynthesize(line_frame(30), voice="Cherry", **said),
-            tts.asynthesize(line_frame(30), voice="Cherry", **said),
+            tts.asynthesize(line_frame(30), voice="Cherry", **arguments),
+            tts.asynthesize(line_frame(30), voice="Cherry", **arguments),
         )
 
-    one, other = asyncio.run(both())
-    assert one["audio"].equals(other["audio"])
+    first, other = asyncio.run(both())
+    assert first["audio"].equals(other["audio"])
 
 
 def test_in_a_running_loop_it_blocks_and_works(tone_service: LocalService, tmp_path: Path) -> None:
@@ -203,12 +203,12 @@ def test_a_cancelled_call_stops_in_good_order(emulator: StartEmulator, tmp_path:
     """What was in flight is paid for and kept; the same call buys the rest."""
     local = emulator(voice_mode="tone")
     local.set_faults([{"what": "slow", "delay_s": 0.5}])  # the end is far, also on a busy machine
-    said, rows = call_arguments(local, tmp_path), 60
+    arguments, rows = call_arguments(local, tmp_path), 60
     complaints: list[dict[str, Any]] = []
 
     async def cancelled() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
-        call = asyncio.create_task(tts.asynthesize(line_frame(rows), voice="Cherry", **said))
+        call = asyncio.create_task(tts.asynthesize(line_frame(rows), voice="Cherry", **arguments))
         await asyncio.to_thread(_wait_for, local, 10)
         call.cancel()
         await call
@@ -219,7 +219,7 @@ def test_a_cancelled_call_stops_in_good_order(emulator: StartEmulator, tmp_path:
     assert not complaints
     assert 10 <= local.bill()["received"] < rows
     local.clear_faults()
-    assert tts.synthesize(line_frame(rows), voice="Cherry", **said)["audio"].null_count() == 0
+    assert tts.synthesize(line_frame(rows), voice="Cherry", **arguments)["audio"].null_count() == 0
     assert local.bill()["received"] == rows
 
 
@@ -234,10 +234,10 @@ def test_another_thread_stops_it(emulator: StartEmulator, tmp_path: Path) -> Non
 
     stopper = threading.Thread(target=stop_soon)
     stopper.start()
-    with pytest.raises(StoppedError) as stopped:
+    with pytest.raises(StoppedError) as exc_info:
         tts.synthesize(line_frame(60), voice="Cherry", stop=stop, **call_arguments(local, tmp_path))
     stopper.join()
-    assert stopped.value.stopped_by == "interrupted"
+    assert exc_info.value.stopped_by == "interrupted"
 
 
 def _wait_for(local: LocalService, charged: int) -> None:
@@ -247,8 +247,8 @@ def _wait_for(local: LocalService, charged: int) -> None:
 
 def test_the_types_say_what_comes_out(tone_service: LocalService, tmp_path: Path) -> None:
     """A DataFrame for Polars, also through ``pipe`` and awaited, as ``mypy`` sees by ``assert_type``."""
-    said = call_arguments(tone_service, tmp_path)
-    service, options = said["service"], said["options"]
+    arguments = call_arguments(tone_service, tmp_path)
+    service, options = arguments["service"], arguments["options"]
     frame = line_frame(1)
     assert_type(tts.synthesize(frame, service, model=MODEL, voice="Cherry", options=options), pl.DataFrame)
     assert_type(tts.synthesize(frame.lazy(), service, model=MODEL, voice="Cherry", options=options), pl.DataFrame)
@@ -274,6 +274,6 @@ def test_counts_are_those_of_the_text(tone_service: LocalService, tmp_path: Path
     spoken = tts.synthesize(
         POLARS.drop_nulls().unique(), text="line", voice="Cherry", **call_arguments(tone_service, tmp_path)
     )
-    kept = spoken.filter(pl.col("error_code").is_null())
-    assert kept["characters_counted"].to_list() == [billed_characters(line, "han_double") for line in kept["line"]]
+    speech = spoken.filter(pl.col("error_code").is_null())
+    assert speech["characters_counted"].to_list() == [billed_characters(line, "han_double") for line in speech["line"]]
     assert MODEL in tts.usage_of(spoken, work_dir=tmp_path)["model"].to_list()

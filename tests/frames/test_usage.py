@@ -19,14 +19,14 @@ from tts_pipeline.storage.local_store import LocalStore
 
 def test_a_bill_is_that_of_the_frame(tone_service: LocalService, tmp_path: Path) -> None:
     """Of some of its rows, too, and of an Arrow table; without a frame of all. What bought nothing has none."""
-    said = call_arguments(tone_service, tmp_path)
+    arguments = call_arguments(tone_service, tmp_path)
     assert tts.usage_of(work_dir=tmp_path).height == 0
-    one = tts.synthesize(line_frame(5), voice="Cherry", **said)
-    other = tts.synthesize(line_frame(3).to_arrow(), voice="Chelsie", **said)
-    assert tts.usage_of(one[2:3], work_dir=tmp_path).height == 5
+    first = tts.synthesize(line_frame(5), voice="Cherry", **arguments)
+    other = tts.synthesize(line_frame(3).to_arrow(), voice="Chelsie", **arguments)
+    assert tts.usage_of(first[2:3], work_dir=tmp_path).height == 5
     assert set(tts.usage_of(other, work_dir=tmp_path)["voice"]) == {"Chelsie"}
-    assert tts.usage_of(work_dir=tmp_path)["cost"].sum() == one["cost"].sum() + pl.DataFrame(other)["cost"].sum()
-    again = tts.synthesize(line_frame(5), voice="Cherry", **said)
+    assert tts.usage_of(work_dir=tmp_path)["cost"].sum() == first["cost"].sum() + pl.DataFrame(other)["cost"].sum()
+    again = tts.synthesize(line_frame(5), voice="Cherry", **arguments)
     assert tts.usage_of(again, work_dir=tmp_path).height == 0
     with pytest.raises(ConfigurationError, match="invocation_id"):
         tts.usage_of(line_frame(), work_dir=tmp_path)

@@ -63,8 +63,8 @@ def test_a_name_resolves_only_to_addresses_that_may_be_visited() -> None:
     """The connection uses the checked address: a name cannot mean another address a moment later."""
 
     async def main() -> None:
-        found = await GuardedResolver(lambda _: True).resolve("localhost", 80)
-        assert {scope_of(result["host"]) for result in found} == {AddressScope.LOOPBACK}
+        results = await GuardedResolver(lambda _: True).resolve("localhost", 80)
+        assert {scope_of(result["host"]) for result in results} == {AddressScope.LOOPBACK}
         with pytest.raises(RefusedAddressError):
             await GuardedResolver(lambda address: scope_of(address) is AddressScope.PUBLIC).resolve("localhost", 80)
 

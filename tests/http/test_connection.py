@@ -210,9 +210,9 @@ def test_nothing_is_written_where_something_arrives_just_before() -> None:
             sending = asyncio.create_task(transport.exchange("POST", server.url, {}, b"b"))
             await asyncio.sleep(0)
             server.requests[0].writer.write(plain(b"x"))
-            with pytest.raises(TransientError) as caught:
+            with pytest.raises(TransientError) as exc_info:
                 await sending
-            return caught.value, len(server.requests)
+            return exc_info.value, len(server.requests)
 
     error, requests = asyncio.run(main())
     assert (error.code, error.may_be_billed, requests) == ("ConnectionFailed", False, 1)
@@ -250,9 +250,9 @@ def test_two_answers_on_a_used_connection_are_both_doubted() -> None:
 
         async with answering(step) as (server, transport):
             await transport.exchange("POST", server.url, {}, b"a")
-            with pytest.raises(TransientError) as caught:
+            with pytest.raises(TransientError) as exc_info:
                 await transport.exchange("POST", server.url, {}, b"b")
-            return caught.value
+            return exc_info.value
 
     error = asyncio.run(main())
     assert (error.code, error.may_be_billed) == ("DoubtfulAnswer", True)
@@ -296,10 +296,10 @@ def test_a_server_that_speaks_first_is_not_believed() -> None:
             sending = asyncio.create_task(transport.exchange("POST", url, {}, b"a"))
             with await _accepted(server) as connection:
                 connection.send(plain(b"x"))
-                with pytest.raises(TransientError) as caught:
+                with pytest.raises(TransientError) as exc_info:
                     await sending
         await transport.aclose()
-        return caught.value
+        return exc_info.value
 
     error = asyncio.run(main())
     assert (error.code, error.may_be_billed) == ("ConnectionFailed", False)

@@ -189,10 +189,10 @@ def test_redirects_and_tries_have_one_end() -> None:
         async with serving(otherwise=drip) as server:
             timeouts = Timeouts(timeout_s=patience(0.2), connect_timeout_s=patience(20))
             fetcher = Fetcher(server.url, timeouts, RetryPolicy(Limits(), Random(1), no_sleep), Clock())
-            with pytest.raises(TransientError) as caught:
+            with pytest.raises(TransientError) as exc_info:
                 await fetcher.fetch(reading(server.url + "/audio.wav"))
             await fetcher.aclose()
-            return caught.value, len(server.requests)
+            return exc_info.value, len(server.requests)
 
     error, requests = asyncio.run(main())
     assert (error.code, requests) == ("LostUrl", 1)

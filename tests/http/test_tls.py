@@ -90,6 +90,6 @@ def test_an_untrusted_host_of_audio_is_not_bought_again(authority: Authority) ->
             error, ledger = await say(service_at(server))
         assert isinstance(error, SuspectError)
         assert (error.code, error.may_be_billed) == ("UntrustedCertificate", True)
-        assert [it[4] for it in outcomes(ledger)] == [6]
+        assert [outcome[4] for outcome in outcomes(ledger)] == [6]
 
     asyncio.run(main())

@@ -45,9 +45,9 @@ def reply_to(step: Step, *, timeouts: Timeouts = TIMEOUTS, method: str = "POST")
 
 
 def error_of(step: Step, *, timeouts: Timeouts = TIMEOUTS) -> ServiceError:
-    with pytest.raises(ServiceError) as caught:
+    with pytest.raises(ServiceError) as exc_info:
         reply_to(step, timeouts=timeouts)
-    return caught.value
+    return exc_info.value
 
 
 def test_an_answer_is_returned_whole_with_lower_case_headers() -> None:
@@ -191,9 +191,9 @@ def test_what_never_left_is_surely_not_billed(
         transport = Transport(TIMEOUTS)
         try:
             async with address() as url:
-                with pytest.raises(kind) as caught:
+                with pytest.raises(kind) as exc_info:
                     await transport.exchange("POST", url, {}, b"{}")
-            return caught.value
+            return exc_info.value
         finally:
             await transport.aclose()
 
@@ -209,9 +209,9 @@ def test_a_name_that_was_known_will_be_again() -> None:
             transport = Transport(TIMEOUTS)
             try:
                 await transport.exchange("POST", server.url, {}, b"{}")
-                with pytest.raises(TransientError) as caught:
+                with pytest.raises(TransientError) as exc_info:
                     await transport.exchange("POST", "http://no-such-host.invalid", {}, b"{}")
-                return caught.value
+                return exc_info.value
             finally:
                 await transport.aclose()
 
@@ -236,10 +236,10 @@ def test_a_bad_address_is_never_retried(url: str) -> None:
 
     async def main() -> ServiceError:
         transport = Transport(TIMEOUTS)
-        with pytest.raises(PermanentError) as caught:
+        with pytest.raises(PermanentError) as exc_info:
             await transport.exchange("GET", url, {})
         await transport.aclose()
-        return caught.value
+        return exc_info.value
 
     error = asyncio.run(main())
     assert (error.code, error.may_be_billed) == ("InvalidUrl", False)
@@ -276,11 +276,11 @@ def test_the_key_is_in_no_exception(content: bytes) -> None:
     async def main() -> BaseException:
         async with serving(verbatim(content)) as server:
             transport = Transport(TIMEOUTS, authorization=f"Bearer {KEY}")
-            with pytest.raises(TransientError) as caught:
+            with pytest.raises(TransientError) as exc_info:
                 await transport.exchange("POST", server.url, {}, b"{}")
             assert KEY not in repr(transport)
             await transport.aclose()
-        return caught.value
+        return exc_info.value
 
     error: BaseException = asyncio.run(main())
     assert error.__cause__ is None

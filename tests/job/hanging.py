@@ -40,7 +40,7 @@ def hang(*_: object, **__: object) -> None:
 def hangs_in(owner: Any, name: str, after: int = 0) -> str:
     """Let a function hang after so many calls; return the service's URL."""
     real, left = getattr(owner, name), [None] * after
-    setattr(owner, name, lambda *args, **given: (left.pop(), real(*args, **given))[1] if left else hang())
+    setattr(owner, name, lambda *args, **kwargs: (left.pop(), real(*args, **kwargs))[1] if left else hang())
     return URL
 
 

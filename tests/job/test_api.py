@@ -43,7 +43,7 @@ def test_a_run_makes_a_whole_dataset(tmp_path: Path, tone_service: LocalService)
     assert left == []
 
 
-def test_the_public_door_takes_names_and_values(tmp_path: Path, tone_service: LocalService) -> None:
+def test_run_takes_names_and_values(tmp_path: Path, tone_service: LocalService) -> None:
     """Voice parameters by name, and columns for values that vary."""
     write_lines(tmp_path / "lines.parquet", 4, speaker=["Stella", "Aiden", None, "Stella"])
     job = job_of(tmp_path, tone_service.url)
@@ -112,9 +112,9 @@ def test_bad_input_sends_nothing_and_writes_nothing(
         run_job(good)
     received = tone_service.bill()["received"]
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    for door in (run_job, plan, publish, validate):
+    for verb in (run_job, plan, publish, validate):
         with pytest.raises(ConfigurationError):
-            door(replace(good, **change))
+            verb(replace(good, **change))
     assert tone_service.bill()["received"] == received
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
@@ -169,7 +169,9 @@ def test_an_object_store_is_a_destination(tmp_path: Path, tone_service: LocalSer
     assert run_job(job).this_run.attempts == 0
 
 
-def test_shards_may_be_run_in_any_order_and_are_sealed_by_publish(tmp_path: Path, tone_service: LocalService) -> None:
+def test_shards_may_be_run_in_any_order_and_are_finalized_by_publish(
+    tmp_path: Path, tone_service: LocalService
+) -> None:
     """Each shard runs its parts; publishing too early is a clear error, publishing twice is harmless."""
     write_lines(tmp_path / "lines.parquet", 23)
     job = job_of(tmp_path, tone_service.url)
@@ -244,12 +246,12 @@ def test_journals_of_a_deleted_dataset_are_not_taken_for_the_new_one(
 ) -> None:
     """If a destination is emptied and used for another job, the old journals hold other voices."""
     write_lines(tmp_path / "lines.parquet", 20)
-    given: dict[str, Any] = {"options": {"work_dir": tmp_path / "work"}, "limits": {"max_concurrency": 1}}
+    changes: dict[str, Any] = {"options": {"work_dir": tmp_path / "work"}, "limits": {"max_concurrency": 1}}
     tone_service.set_faults([{"what": "error", "status": 401, "code": "InvalidApiKey", "message": "no", "after": 7}])
-    run_job(job_of(tmp_path, tone_service.url, **given))
+    run_job(job_of(tmp_path, tone_service.url, **changes))
     tone_service.clear_faults()
     (tmp_path / "out").rename(tmp_path / "old")
-    other = job_of(tmp_path, tone_service.url, parameters={"voice": "Stella"}, **given)
+    other = job_of(tmp_path, tone_service.url, parameters={"voice": "Stella"}, **changes)
     report = run_job(other)
     assert report.stopped_by == "storage"
     assert "of another job or source" in str(report.stopped)

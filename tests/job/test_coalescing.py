@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.builders import audio_of, speech_of, write_rows
+from tests.builders import audio_of, make_speech, write_rows
 from tests.datasets import utterance_mapper_of
 from tests.patience import patience
 from tts_pipeline.cache.job_cache import JobCache
@@ -34,11 +34,11 @@ class FakeSynthesizer:
         self.exhausted_calls = 0
 
     async def synthesize(self, utterance: Utterance, ledger: Ledger | None = None) -> Speech:
-        speech = speech_of(utterance, audio_of(utterance.text), len(utterance.text))
+        speech = make_speech(utterance, audio_of(utterance.text), len(utterance.text))
         if self.cache.may_have(speech.request_key, utterance.take):
             cached = self.cache.get(speech.request_key, utterance.take)
             assert cached is not None
-            return speech_of(utterance, cached.answer.audio, 0, deduplicated_from=cached.origin)
+            return make_speech(utterance, cached.answer.audio, 0, deduplicated_from=cached.origin)
         self.bought_ids.append(utterance.utterance_id)
         self.begun.put_nowait(utterance.utterance_id)
         await self.gate.wait()

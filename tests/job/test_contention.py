@@ -42,9 +42,9 @@ def _names(count: int) -> list[str]:
 @contextmanager
 def _held(folder: Path, names: Sequence[str]) -> Iterator[Leases]:
     """Hold parts as another process on this machine does; yield this process's leases."""
-    with ExitStack() as held, Leases(LocalStore(folder), folder / "locks") as leases:
+    with ExitStack() as stack, Leases(LocalStore(folder), folder / "locks") as leases:
         for name in names:
-            held.enter_context(FileLock(folder / "locks" / f"{name}.lock"))
+            stack.enter_context(FileLock(folder / "locks" / f"{name}.lock"))
         yield leases
 
 

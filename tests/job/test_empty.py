@@ -1,4 +1,4 @@
-"""An empty or missing source, through all public functions."""
+"""An empty or missing source, through every function that takes a public functions."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ def _empty_jobs(folder: Path) -> dict[str, Job]:
     return {"no rows": job_of(folder), "missing": job_of(folder, columns=columns, parameters={}, **missing)}
 
 
-@pytest.mark.parametrize("which", ["no rows", "missing"])
-@pytest.mark.parametrize("door", ["run", "shards", "publish"])
-def test_an_empty_source_is_a_finished_dataset_by_every_door(tmp_path: Path, which: str, door: str) -> None:
+@pytest.mark.parametrize("kind", ["no rows", "missing"])
+@pytest.mark.parametrize("verb", ["run", "shards", "publish"])
+def test_an_empty_source_is_a_finished_dataset_in_every_way(tmp_path: Path, kind: str, verb: str) -> None:
     """One shard with nothing to do; ``publish`` alone is enough; a repetition changes nothing."""
-    job = _empty_jobs(tmp_path)[which]
+    job = _empty_jobs(tmp_path)[kind]
     for _ in range(2):
-        if door == "run":
+        if verb == "run":
             report = run_job(job)
             assert (report.stopped, report.dataset.rows, report.dataset.cost) == (None, 0, None)
-        elif door == "publish":
+        elif verb == "publish":
             assert publish(job).dataset.rows == 0
         else:
             assert plan(job, 64) == [Shard(0, 0, 0)]
@@ -55,13 +55,13 @@ def test_a_missing_source_is_told_apart(tmp_path: Path, source: str) -> None:
     """By its type, and nothing is written; a file that is not Parquet is another error."""
     (tmp_path / "folder").mkdir()
     job = job_of(tmp_path, source=source if "://" in source else tmp_path / source)
-    for door in (run_job, plan, publish):
+    for verb in (run_job, plan, publish):
         with pytest.raises(MissingSourceError):
-            door(job)
+            verb(job)
     (tmp_path / "lines.parquet").write_text("text")
-    with pytest.raises(ConfigurationError) as mistake:
+    with pytest.raises(ConfigurationError) as exc_info:
         plan(job_of(tmp_path, options={"missing_is_empty": True}))
-    assert not isinstance(mistake.value, MissingSourceError)
+    assert not isinstance(exc_info.value, MissingSourceError)
     assert not (tmp_path / "out").exists()
 
 

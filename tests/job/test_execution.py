@@ -102,11 +102,11 @@ def test_a_service_is_reached_only_when_there_is_something_to_do(tmp_path: Path,
     job = job_of(tmp_path)
     reached: list[str] = []
 
-    def reach(given: Any) -> Any:
-        reached.append(given.name)
+    def reach(service: Any) -> Any:
+        reached.append(service.name)
         entered = ExitStack()
         entered.push(lambda *_: reached.append("left"))
-        return _Entering(entered, replace(given, base_url=tone_service.url))
+        return _Entering(entered, replace(service, base_url=tone_service.url))
 
     for _ in range(2):
         assert run_job(job, start_service=reach).dataset.speech == 5
@@ -116,15 +116,15 @@ def test_a_service_is_reached_only_when_there_is_something_to_do(tmp_path: Path,
 class _Entering:
     """A context manager that yields a value."""
 
-    def __init__(self, held: ExitStack, value: Any) -> None:
-        self._held = held
+    def __init__(self, stack: ExitStack, value: Any) -> None:
+        self._stack = stack
         self._value = value
 
     def __enter__(self) -> Any:
         return self._value
 
     def __exit__(self, *exception: object) -> None:
-        self._held.close()
+        self._stack.close()
 
 
 _ON_A_SMALL_DISK = """
@@ -144,7 +144,9 @@ def test_a_disk_that_is_full_stops_the_run_and_keeps_what_was_received(
     """In good order; the next run, with room, buys at most the attempts in flight again, and the bill stays right."""
     write_lines(tmp_path / "lines.parquet", 100)
     command = [sys.executable, "-c", _ON_A_SMALL_DISK, str(tmp_path), tone_service.url]
-    words = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ).stdout.split(maxsplit=2)
+    words = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ).stdout.split(
+        maxsplit=2
+    )
     assert (words[0], int(words[1]) > 5) == ("storage", True)
     assert "File too large" in words[2]
     first = tone_service.bill()["received"]
@@ -170,8 +172,8 @@ def _established(job: Job) -> PreparedJob:
     return create_or_extend_dataset(recover_and_prepare(job))
 
 
-def test_a_shard_is_run_and_nothing_is_sealed(tmp_path: Path, tone_service: LocalService) -> None:
-    """The run counts its own rows, the dataset counts all; only the last step seals."""
+def test_a_shard_is_run_and_nothing_is_finalized(tmp_path: Path, tone_service: LocalService) -> None:
+    """The run counts its own rows, the dataset counts all; only comes last step seals."""
     write_lines(tmp_path / "lines.parquet")
     with (prepared := _established(job_of(tmp_path, tone_service.url))).leases:
         report = run_shard(prepared, Shard(1, 1, 2, shards=2), RunControl())
@@ -185,8 +187,8 @@ def test_a_shard_is_run_and_nothing_is_sealed(tmp_path: Path, tone_service: Loca
     check_bill(tmp_path / "out", tone_service)
 
 
-def test_what_keeps_a_dataset_from_being_sealed_is_the_runs_stop(tmp_path: Path, tone_service: LocalService) -> None:
-    """All rows are spoken, but a file is missing: no seal, and the report has the reason beside the counts."""
+def test_what_keeps_a_dataset_from_being_finalized_is_the_runs_stop(tmp_path: Path, tone_service: LocalService) -> None:
+    """All rows are spoken, but a file is missing: no ``parts.json``, and the report has the reason beside the counts."""
     write_lines(tmp_path / "lines.parquet")
     with (prepared := _established(job_of(tmp_path, tone_service.url))).leases:
         for index in range(4):

@@ -18,26 +18,26 @@ def _as_it_was() -> Iterator[None]:
 def test_while_a_job_runs_the_collector_looks_seldom() -> None:
     """Afterwards as often as before, even after an error; other settings stay."""
     gc.set_threshold(600, 7, 8)
-    seen = []
+    thresholds = []
 
     def run() -> None:
         with gc_tuned():
-            seen.append(gc.get_threshold())
+            thresholds.append(gc.get_threshold())
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         run()
-    assert seen == [(GC_THRESHOLD, 7, 8)]
+    assert thresholds == [(GC_THRESHOLD, 7, 8)]
     assert gc.get_threshold() == (600, 7, 8)
 
 
 def test_jobs_that_overlap_leave_it_as_the_first_one_found_it() -> None:
     """The end of the first job changes nothing for the other."""
     gc.set_threshold(600, 7, 8)
-    one, other = gc_tuned(), gc_tuned()
-    one.__enter__()
+    first, other = gc_tuned(), gc_tuned()
+    first.__enter__()
     other.__enter__()
-    one.__exit__(None, None, None)
+    first.__exit__(None, None, None)
     assert gc.get_threshold() == (GC_THRESHOLD, 7, 8)
     other.__exit__(None, None, None)
     assert gc.get_threshold() == (600, 7, 8)

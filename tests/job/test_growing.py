@@ -38,8 +38,8 @@ def _write(folder: Path, name: str, numbers: range, **more: Any) -> Path:
     return source
 
 
-def _job(folder: Path, service: LocalService, **given: Any) -> Job:
-    return job_of(folder, service.url, source=folder / "source", **given)
+def _job(folder: Path, service: LocalService, **changes: Any) -> Job:
+    return job_of(folder, service.url, source=folder / "source", **changes)
 
 
 def _said(folder: Path) -> list[str]:
@@ -116,7 +116,7 @@ def test_a_retry_that_is_killed_is_finished_by_a_plain_run(tmp_path: Path, emula
 
 
 def test_a_source_that_grew_adds_parts(tmp_path: Path, service: LocalService) -> None:
-    """Old parts keep their files byte for byte; only new rows are bought; the dataset is sealed again."""
+    """Old parts keep their files byte for byte; only new rows are bought; the dataset is finalized again."""
     _write(tmp_path, "a", range(12))
     run_job(_job(tmp_path, service))
     before = {path: path.read_bytes() for path in (tmp_path / "out").glob("[dsu]*/*")}

@@ -74,8 +74,8 @@ def test_how_a_job_is_run_does_not_make_it_another(change: dict[str, Any]) -> No
 )
 def test_what_determines_the_dataset_makes_another(name: str, change: dict[str, Any]) -> None:
     """Each such setting has a separate name, so that an error can name the difference."""
-    one, other = JOB.identity(PARAMETERS), replace(JOB, **change).identity(PARAMETERS)
-    assert name in {key for key in one if one[key] != other[key]}
+    identity, other = JOB.identity(PARAMETERS), replace(JOB, **change).identity(PARAMETERS)
+    assert name in {key for key in identity if identity[key] != other[key]}
 
 
 def test_parameters_determine_the_dataset_in_any_order() -> None:

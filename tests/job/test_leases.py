@@ -85,18 +85,18 @@ def test_what_a_living_machine_has_is_left_to_it(
 
 def test_what_another_machine_has_just_written_is_seen(tmp_path: Path, s3: Mapping[str, str]) -> None:
     """Despite the driver's cached listings: a marker, and a file that replaced a shorter one."""
-    ours, theirs = (
+    reader, writer = (
         open_store(FsspecPath(DESTINATION, s3fs.S3FileSystem(skip_instance_cache=True)), tmp_path / machine)
         for machine in ("ours", "theirs")
     )
-    theirs.write("done/part-00000.json", b"{}")
-    assert ours.names("done") == ["part-00000.json"]
-    theirs.write("done/part-00001.json", b"{}")
-    theirs.write("done/part-00000.json", b"longer")
-    assert ours.read("done/part-00001.json") == b"{}"
-    assert ours.names("done")
-    theirs.write("done/part-00000.json", b"longer still")
-    with ours.open("done/part-00000.json") as file:
+    writer.write("done/part-00000.json", b"{}")
+    assert reader.names("done") == ["part-00000.json"]
+    writer.write("done/part-00001.json", b"{}")
+    writer.write("done/part-00000.json", b"longer")
+    assert reader.read("done/part-00001.json") == b"{}"
+    assert reader.names("done")
+    writer.write("done/part-00000.json", b"longer still")
+    with reader.open("done/part-00000.json") as file:
         assert file.read() == b"longer still"
 
 

@@ -34,8 +34,13 @@ def destination(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]
 
 def _run(folder: Path, service: LocalService, destination: str, *, cap: int | None = None, **options: Any) -> Report:
     shipped = True if "://" not in destination else None
-    given = {"work_dir": folder / "work", "ship_journals": shipped, "budget": BudgetCap(max_characters=cap), **options}
-    return run_job(job_of(folder, service.url, destination=destination, options=given))
+    run_options = {
+        "work_dir": folder / "work",
+        "ship_journals": shipped,
+        "budget": BudgetCap(max_characters=cap),
+        **options,
+    }
+    return run_job(job_of(folder, service.url, destination=destination, options=run_options))
 
 
 def _shipped(folder: Path, destination: str) -> list[str]:
@@ -92,6 +97,6 @@ def test_nothing_is_shipped_where_that_is_not_wanted(
 ) -> None:
     """A local destination already holds the journals; elsewhere shipping can be turned off."""
     write_lines(tmp_path / "lines.parquet", 20)
-    wanted = None if "://" not in destination else False
-    assert _run(tmp_path, tone_service, destination, cap=50, ship_journals=wanted).dataset.speech == 7
+    ship_journals = None if "://" not in destination else False
+    assert _run(tmp_path, tone_service, destination, cap=50, ship_journals=ship_journals).dataset.speech == 7
     assert _shipped(tmp_path, destination) == []

@@ -16,7 +16,7 @@ from tts_pipeline.job.option_checks import check_run_options, refuse_unreachable
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("options", "message"),
     [
         ({"limits": Limits(max_concurrency=0)}, "max_concurrency is 0"),
         ({"limits": Limits(max_attempts=0)}, "max_attempts is 0"),
@@ -30,10 +30,10 @@ from tts_pipeline.job.option_checks import check_run_options, refuse_unreachable
         ({"tags": {1: "one"}}, "the tag 1 is 'one'"),
     ],
 )
-def test_an_option_that_cannot_be_meant_is_refused_with_its_range(given: dict[str, Any], message: str) -> None:
+def test_an_option_that_cannot_be_meant_is_refused_with_its_range(options: dict[str, Any], message: str) -> None:
     """The error names the option and its range."""
     with pytest.raises(ConfigurationError, match=message) as caught:
-        check_run_options(RunOptions(**given))
+        check_run_options(RunOptions(**options))
     assert caught.value.hint
 
 

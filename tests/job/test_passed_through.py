@@ -105,10 +105,10 @@ def test_every_type_comes_through_as_it_is(tone_service: LocalService, tmp_path:
     assert (report.dataset.speech, report.dataset.rejects) == (2, 2)
     source = pa.concat_tables([pq.read_table(path) for path in sorted((tmp_path / "in").iterdir())])
     speech, rejects = (pq.read_table(next((tmp_path / "out" / name).iterdir())) for name in ("speech", "rejects"))
-    inputs = pa.Table.from_batches([pa.RecordBatch.from_struct_array(one) for one in rejects["input"].chunks])
+    inputs = pa.Table.from_batches([pa.RecordBatch.from_struct_array(chunk) for chunk in rejects["input"].chunks])
     for field in fields:
-        given = _raw(source[field.name])
-        for found, rows in ((speech, (0, 2)), (inputs, (1, 3))):
-            assert found.schema.field(field.name).type == source.schema.field(field.name).type, field
-            assert _raw(found[field.name]) == [given[row] for row in rows], field
+        values = _raw(source[field.name])
+        for output, rows in ((speech, (0, 2)), (inputs, (1, 3))):
+            assert output.schema.field(field.name).type == source.schema.field(field.name).type, field
+            assert _raw(output[field.name]) == [values[row] for row in rows], field
         assert (speech.schema.field(field.name).metadata or {})[b"k"] == b"v"

@@ -138,10 +138,10 @@ def test_a_limit_takes_the_first_rows(tmp_path: Path) -> None:
 def test_a_sample_is_the_same_for_a_seed_and_in_source_order(tmp_path: Path) -> None:
     """Another seed takes other rows; a too large sample takes all rows."""
     write_lines(tmp_path / "lines.parquet", 100)
-    one, same, other = (_taken(prepare(job_of(tmp_path, selection=Selection(sample=9, seed=s)))) for s in (1, 1, 2))
-    assert one == same != other
-    assert len(set(one)) == 9
-    assert one == sorted(one, key=lambda name: int(name[1:]))
+    first, same, other = (_taken(prepare(job_of(tmp_path, selection=Selection(sample=9, seed=s)))) for s in (1, 1, 2))
+    assert first == same != other
+    assert len(set(first)) == 9
+    assert first == sorted(first, key=lambda name: int(name[1:]))
     assert len(_taken(prepare(job_of(tmp_path, selection=Selection(sample=1_000))))) == 100
 
 

@@ -36,11 +36,11 @@ def _progress(speech: int = 0, rejects: int = 0, *, rows: int = 1_000) -> Progre
 def test_a_line_says_everything() -> None:
     """Rows done of all, speed, time left, in flight, retries, rejects, audio, cost."""
     clock, progress = FakeClock(), _progress()
-    watch = ProgressView(progress, clock)
-    watch.snapshot()
+    view = ProgressView(progress, clock)
+    view.snapshot()
     clock.now_s += 5
     progress.totals.speech, progress.totals.rejects = 48, 2
-    assert plain_line(watch.snapshot()) == (
+    assert plain_line(view.snapshot()) == (
         "150 of 1,000 rows, 10.0 rows/s, 1:25 left, 16 in flight, 1 retry, 2 rejects, 1.50 h audio, 1.25 CNY"
     )
 
@@ -74,11 +74,11 @@ def test_with_a_cap_all_that_is_spent_is_shown_against_it(cap: BudgetCap, shown:
 def test_the_speed_is_that_of_the_last_seconds() -> None:
     """A fast start a minute ago does not hide a standstill."""
     clock, progress = FakeClock(), _progress()
-    watch = ProgressView(progress, clock)
+    view = ProgressView(progress, clock)
     for second in range(60):
         clock.now_s += 1
         progress.totals.speech = min(second, 20) * 10
-        look = watch.snapshot()
+        look = view.snapshot()
     assert look.rows_per_s == 0
     assert look.remaining_s is None
 
@@ -86,11 +86,11 @@ def test_the_speed_is_that_of_the_last_seconds() -> None:
 def test_rows_that_were_there_before_are_no_speed() -> None:
     """Rows of earlier runs count as done, but not towards the speed."""
     clock, progress = FakeClock(), _progress()
-    watch = ProgressView(progress, clock)
-    watch.snapshot()
+    view = ProgressView(progress, clock)
+    view.snapshot()
     clock.now_s += 1
     progress.done_before = 900
-    look = watch.snapshot()
+    look = view.snapshot()
     assert (look.done, look.rows_per_s) == (900, 0)
 
 

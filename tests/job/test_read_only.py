@@ -33,8 +33,17 @@ def test_a_destination_that_turns_read_only_is_a_storage_error(tmp_path: Path, t
     write_lines(tmp_path / "lines.parquet", ROWS)
     out = tmp_path / "out"
     tone_service.set_faults([{"what": "slow", "text": f"Line {row}.", "delay_s": 0.4} for row in range(4, ROWS)])
-    named = ["--service", tone_service.url, "--model", "qwen3-tts-flash", "--voice", "Cherry", "--part-rows", "2"]
-    run = ["run", str(tmp_path / "lines.parquet"), str(out), *named, "--max-concurrency", "4"]
+    service_flags = [
+        "--service",
+        tone_service.url,
+        "--model",
+        "qwen3-tts-flash",
+        "--voice",
+        "Cherry",
+        "--part-rows",
+        "2",
+    ]
+    run = ["run", str(tmp_path / "lines.parquet"), str(out), *service_flags, "--max-concurrency", "4"]
     command = [*_unprivileged(), str(COMMAND), *run, "--json", "--quiet"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         while not (out / "done/part-00000.json").exists() and process.poll() is None:

@@ -91,13 +91,13 @@ def test_readers_see_the_old_dataset_while_the_new_one_is_made(tmp_path: Path, s
     _write(tmp_path, _lines(12))
     run_job(_job(tmp_path, service))
     before = {path: path.read_bytes() for path in (tmp_path / "out").glob("[!.]*/*")}
-    seal = (tmp_path / "out" / "parts.json").read_bytes()
+    manifest = (tmp_path / "out" / "parts.json").read_bytes()
     _write(tmp_path, _lines(12, changed=tuple(range(2, 12))))
     service.set_faults([{"what": "error", "status": 401, "code": "InvalidApiKey", "message": "no", "after": 4}])
     stopped = run_job(_job(tmp_path, service, limits={"max_concurrency": 1}, **REBUILD))
     assert (stopped.stopped_by, stopped.dataset.attempts) == ("service", 12 + 5)
     assert {path: path.read_bytes() for path in before} == before
-    assert (tmp_path / "out" / "parts.json").read_bytes() == seal
+    assert (tmp_path / "out" / "parts.json").read_bytes() == manifest
     service.clear_faults()
     report = run_job(_job(tmp_path, service, **REBUILD))
     assert (report.stopped, report.dataset.speech) == (None, 12)
@@ -152,10 +152,10 @@ def test_shards_of_a_rebuild_are_put_in_place_by_publish(tmp_path: Path, service
     check_bill(tmp_path / "out", service)
 
 
-@pytest.mark.parametrize("door", ["run_parts", "publish"])
+@pytest.mark.parametrize("verb", ["run_parts", "publish"])
 @pytest.mark.parametrize("now", [None, 0, 23])
 def test_what_was_planned_is_not_given_up_for_a_source_that_changed_meanwhile(
-    tmp_path: Path, service: LocalService, now: int | None, door: str
+    tmp_path: Path, service: LocalService, now: int | None, verb: str
 ) -> None:
     """A source that is now missing or changed replaces neither dataset; a new rebuild needs a new plan."""
     _write(tmp_path, _lines(20))
@@ -168,7 +168,7 @@ def test_what_was_planned_is_not_given_up_for_a_source_that_changed_meanwhile(
     if now is not None:
         _write(tmp_path, _lines(now))
     with pytest.raises(ConfigurationError, match=r"no rebuild of .* is planned"):
-        run_parts(job, shard) if door == "run_parts" else publish(job)
+        run_parts(job, shard) if verb == "run_parts" else publish(job)
     assert len(_texts(tmp_path)) == 20
     (tmp_path / "aside.parquet").rename(tmp_path / "lines.parquet")
     assert publish(job).dataset.speech == 22

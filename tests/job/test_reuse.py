@@ -158,8 +158,8 @@ def test_a_resumed_job_remembers_what_it_bought(tmp_path: Path, service: LocalSe
     assert _left(tmp_path / "out") == []
 
 
-@pytest.mark.parametrize("lost", ["files", "folder"])
-def test_without_what_was_kept_a_job_still_ends_right(tmp_path: Path, service: LocalService, lost: str) -> None:
+@pytest.mark.parametrize("loss", ["files", "folder"])
+def test_without_what_was_kept_a_job_still_ends_right(tmp_path: Path, service: LocalService, loss: str) -> None:
     """The list of repeats is computed anew; damaged audio is bought once more; published parts replace lost audio."""
     _write(tmp_path, [*_repeating(20, 20), "A stop.", *_repeating(19, 20)])
     service.set_faults([{"what": "error", "status": 401, "code": "InvalidApiKey", "message": "no", "after": 20}])
@@ -169,34 +169,34 @@ def test_without_what_was_kept_a_job_still_ends_right(tmp_path: Path, service: L
     for path in (tmp_path / "out" / ".work").rglob("*.answer"):
         path.write_bytes(b"damaged")
     (tmp_path / "out" / ".repeated").unlink()
-    if lost == "folder":
+    if loss == "folder":
         shutil.rmtree(tmp_path / "out" / ".work" / "repeated")
     before = _bought(service)
     report = run_job(job)
     assert (report.stopped, report.dataset.speech) == (None, 40)
     rows_of_the_last_part = 10
-    least = 1 + rows_of_the_last_part if lost == "files" else 1
+    least = 1 + rows_of_the_last_part if loss == "files" else 1
     assert before + least <= _bought(service) <= before + least + 9
     check_bill(tmp_path / "out", service)
 
 
 def test_a_source_that_has_grown_buys_only_new_texts(tmp_path: Path, service: LocalService) -> None:
     """Finished parts serve equal rows that came later."""
-    given: dict[str, Any] = {"source": tmp_path / "lines"}
+    changes: dict[str, Any] = {"source": tmp_path / "lines"}
     _write(tmp_path / "lines", _repeating(20, 20))
-    run_job(job_of(tmp_path, service.url, **given))
+    run_job(job_of(tmp_path, service.url, **changes))
     more = pa.table({"id": [f"r{number}" for number in range(20, 50)], "text": _repeating(30, 30)})
     pq.write_table(more, tmp_path / "lines" / "more.parquet")
-    report = run_job(job_of(tmp_path, service.url, **given))
+    report = run_job(job_of(tmp_path, service.url, **changes))
     assert (report.stopped, report.dataset.speech, report.dataset.reused, _bought(service)) == (None, 50, 20, 30)
     speech = _check_speech(tmp_path / "out", 50)
     assert [row["deduplicated_from"] for row in speech[20:40]] == [f"r{number}" for number in range(20)]
     assert _left(tmp_path / "out") == []
 
 
-def _run(folder: Path, service: LocalService, *reuse: Any, destination: str = "out", **given: Any) -> Report:
-    options = {"reuse": reuse, **given.pop("options", {})}
-    return run_job(job_of(folder, service.url, destination=folder / destination, options=options, **given))
+def _run(folder: Path, service: LocalService, *reuse: Any, destination: str = "out", **changes: Any) -> Report:
+    options = {"reuse": reuse, **changes.pop("options", {})}
+    return run_job(job_of(folder, service.url, destination=folder / destination, options=options, **changes))
 
 
 def test_a_pilot_becomes_the_full_job(tmp_path: Path, service: LocalService) -> None:
@@ -227,15 +227,15 @@ def test_the_same_job_as_flac_buys_nothing(tmp_path: Path, service: LocalService
     )
     bought = _bought(service)
     assert bought > 22
-    given: dict[str, Any] = {
+    changes: dict[str, Any] = {
         "audio": AudioSettings("flac"),
         "parameters": {"voice": "Cherry", "enable_timestamp": True},
     }
-    report = _run(tmp_path, service, store if by == "store" else tmp_path / "out", destination="flac", **given)
+    report = _run(tmp_path, service, store if by == "store" else tmp_path / "out", destination="flac", **changes)
     assert (report.stopped, report.dataset.reused, _bought(service)) == (None, 21, bought)
     assert (report.dataset.attempts, report.dataset.characters_billed) == (0, 0)
     first, second = (read_table(tmp_path / name, "speech").to_pylist() for name in ("out", "flac"))
-    for one, two in zip(first, second, strict=True):
+    for wav_row, flac_row in zip(first, second, strict=True):
         same = (
             "utterance_id",
             "text",
@@ -246,8 +246,8 @@ def test_the_same_job_as_flac_buys_nothing(tmp_path: Path, service: LocalService
             "quality",
             "sample_rate_hz",
         )
-        assert {name: two[name] for name in same} == {name: one[name] for name in same}
-        assert (two["audio_format"], two["cost"]) == ("flac", 0)
+        assert {name: flac_row[name] for name in same} == {name: wav_row[name] for name in same}
+        assert (flac_row["audio_format"], flac_row["cost"]) == ("flac", 0)
     assert second[-1]["segments"] > 1
 
 

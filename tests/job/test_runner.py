@@ -35,8 +35,8 @@ def _invocation(job: Job, fingerprint: str) -> Invocation:
 class _WatchedRunner(Runner):
     """A runner that records the parts it opened, and how many were open at one time."""
 
-    def __init__(self, *given: Any) -> None:
-        super().__init__(*given)
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
         self.opened: list[int] = []
         self.most_open = 0
         self._open = self.parts.open

@@ -71,8 +71,8 @@ def test_the_command_line_ends_with_its_status(tmp_path: Path, emulator: StartEm
 def _wait_until_heard(pid: int) -> None:
     """Wait until SIGTERM has the system's handler, as after the first interrupt: two at one instant are one."""
     while True:
-        caught = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if "SigCgt" in line)
-        if not int(caught.split()[1], 16) & 1 << (signal.SIGTERM - 1):
+        signal_mask = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if "SigCgt" in line)
+        if not int(signal_mask.split()[1], 16) & 1 << (signal.SIGTERM - 1):
             return
         time.sleep(0.01)
 

@@ -44,8 +44,8 @@ def _shares(cap: int, spenders: list[ShardSpend]) -> list[Decimal]:
 )
 def test_a_cap_is_divided_by_rows(spenders: list[Any], shares: list[Any]) -> None:
     """Spending above a share is taken from the others; the rest of a finished shard goes to them."""
-    found = _shares(100, [ShardSpend(rows, Decimal(spent), *rest) for rows, spent, *rest in spenders])
-    assert [float(share) for share in found] == pytest.approx([float(share) for share in shares])
+    actual = _shares(100, [ShardSpend(rows, Decimal(spent), *rest) for rows, spent, *rest in spenders])
+    assert [float(share) for share in actual] == pytest.approx([float(share) for share in shares])
 
 
 @st.composite
@@ -75,21 +75,21 @@ def test_whatever_happens_the_sum_never_passes_the_cap(
         if wants % 3 == 0:  # its run ends here; another one begins with its next step
             del allowed[index]
             spenders[index] = replace(spenders[index], is_finished=is_finished)
-        assert sum(one.spent for one in spenders) <= max(Decimal(cap), before)
+        assert sum(spender.spent for spender in spenders) <= max(Decimal(cap), before)
 
 
 def test_rates_are_divided_among_those_that_run_at_a_time() -> None:
     """The card's rate too; no limit stays none, and concurrency is not divided."""
     card = replace(job_of(Path()).card(), requests_per_minute=180)
-    given = Limits(requests_per_minute=60, characters_per_minute=1_000, max_concurrency=7)
+    limits = Limits(requests_per_minute=60, characters_per_minute=1_000, max_concurrency=7)
     shard = Shard(1, 8, 8, shards=8, all_parts=64)
-    divided = limits_of_shard(given, card, shard, 4)
+    divided = limits_of_shard(limits, card, shard, 4)
     assert (divided.requests_per_minute, divided.characters_per_minute, divided.max_concurrency) == (15, 250, 7)
     assert limits_of_shard(Limits(), card, shard, 4).requests_per_minute == 45
     assert limits_of_shard(Limits(), replace(card, requests_per_minute=None), shard, 4) == Limits()
-    assert [limits_of_shard(given, card, shard, most).requests_per_minute for most in (None, 100)] == [7.5, 7.5]
+    assert [limits_of_shard(limits, card, shard, most).requests_per_minute for most in (None, 100)] == [7.5, 7.5]
     with pytest.raises(ConfigurationError, match="at_a_time is 0"):
-        limits_of_shard(given, card, shard, 0)
+        limits_of_shard(limits, card, shard, 0)
 
 
 _RUN = """

@@ -141,8 +141,8 @@ print(json.dumps(asyncio.run(cell()) if sys.argv[3] == "notebook" else run()))
 """
 
 
-def _interrupted(folder: Path, service: LocalService, where: str, number: signal.Signals) -> dict[str, Any]:
-    command = [sys.executable, "-c", _INTERRUPTED, str(folder), service.url, where]
+def _interrupted(folder: Path, service: LocalService, caller: str, number: signal.Signals) -> dict[str, Any]:
+    command = [sys.executable, "-c", _INTERRUPTED, str(folder), service.url, caller]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         _wait_for_requests(service, 10)
         process.send_signal(number)
@@ -152,15 +152,15 @@ def _interrupted(folder: Path, service: LocalService, where: str, number: signal
     return report
 
 
-@pytest.mark.parametrize("where", ["script", "notebook"])
+@pytest.mark.parametrize("caller", ["script", "notebook"])
 def test_a_time_limit_that_raises_in_the_caller_stops_in_good_order(
-    tmp_path: Path, emulator: StartEmulator, where: str
+    tmp_path: Path, emulator: StartEmulator, caller: str
 ) -> None:
     """Like Airflow's, with an exception that is no ``Exception``; it is raised again after the usage is published."""
     service = emulator(voice_mode="tone")
     service.set_faults(_TAKE_THEIR_TIME)
     write_lines(tmp_path / "lines.parquet", 100)
-    assert _interrupted(tmp_path, service, where, signal.SIGALRM) == {"raised": "TimeIsUp()"}
+    assert _interrupted(tmp_path, service, caller, signal.SIGALRM) == {"raised": "TimeIsUp()"}
     received = service.bill()["received"]
     usage = read_table(tmp_path / "out", "usage")
     assert usage["outcome"].to_pylist() == ["succeeded"] * received

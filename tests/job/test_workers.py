@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.builders import audio_of, speech_of
+from tests.builders import audio_of, make_speech
 from tests.patience import patience
 from tts_pipeline.client.ledger import Ledger, MemoryLedger
 from tts_pipeline.errors import (
@@ -57,7 +57,7 @@ class FakeSynthesizer:
             raise
         self.ended.append(utterance.utterance_id)
         origin = "pilot" if utterance.utterance_id in self.reused else None
-        return speech_of(utterance, audio_of(utterance.text), len(utterance.text), deduplicated_from=origin)
+        return make_speech(utterance, audio_of(utterance.text), len(utterance.text), deduplicated_from=origin)
 
     def input_exhausted(self) -> None:
         """Record that the input is exhausted."""
@@ -198,7 +198,7 @@ def test_a_slot_is_free_only_when_the_result_is_written() -> None:
 
     synthesizer.behave = behave
     asyncio.run(main())
-    assert events == [f"{what} r{number}" for number in range(3) for what in ("begun", "kept")]
+    assert events == [f"{event} r{number}" for number in range(3) for event in ("begun", "kept")]
 
 
 @pytest.mark.parametrize(
@@ -335,8 +335,8 @@ def test_what_is_in_flight_has_the_grace_and_no_longer() -> None:
         feeding.cancel()
         return ledger.speeches, synthesizer.cancelled
 
-    kept, cancelled = asyncio.run(main())
-    assert (sorted(kept), cancelled) == (["r0", "r2"], ["r1"])
+    finished, cancelled = asyncio.run(main())
+    assert (sorted(finished), cancelled) == (["r0", "r2"], ["r1"])
     assert synthesizer.begun == ["r0", "r1", "r2"]
 
 

@@ -45,7 +45,7 @@ class Surroundings:
 
     Args:
         root: The destination.
-        outside: A folder beside the one that a door is given.
+        outside: A folder beside the folder that an entry point may write.
         others: Files of the same destination.
     """
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.mutations.doors import arguments, run_command
+from tests.mutations.entry_points import arguments, run_command
 from tests.patience import patience
 from tts_pipeline.catalog.keys import environment
 from tts_pipeline.cli.build_job import build_job

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.mutations import doors
+from tests.mutations import entry_points
 from tests.mutations.specimens import REFUSED, SOURCE, Specimens
 from tests.mutations.test_mutations import READING, WRITING, Case, export
 from tts_pipeline.emulator.local_service import LocalService
@@ -36,18 +36,18 @@ def _retype(table: pa.Table, name: str) -> pa.Table:
 def export_each(case: Case, name: str) -> None:
     """Whichever form it has."""
     for form in ("files", "nemo", "huggingface"):
-        doors.export(case.at(name), case.at(form), form)
+        entry_points.export(case.at(name), case.at(form), form)
 
 
-DOORS = (export_each, *(door for door in dict.fromkeys((*READING, *WRITING)) if door is not export))
+ENTRY_POINTS = (export_each, *(call for call in dict.fromkeys((*READING, *WRITING)) if call is not export))
 CHANGES: tuple[Callable[[pa.Table, str], pa.Table], ...] = (_drop, _empty, _retype)
 COLUMNS = [(table, column.name, change) for table in TABLES for column in TABLES[table] for change in CHANGES]
 
 
 def _run(case: Case, name: str, kind: str, column: str, change: Callable[[pa.Table, str], pa.Table]) -> Iterator[str]:
-    """Change a column in all files of a table; yield what went wrong behind each door, each with a copy of its own."""
-    for door in DOORS:
-        fresh = Case(case.folder / door.__name__, case.specimens, case.service, case.chance)
+    """Change a column in all files of a table; yield the failures of each entry point on its own copy."""
+    for call in ENTRY_POINTS:
+        fresh = Case(case.folder / call.__name__, case.specimens, case.service, case.chance)
         fresh.folder.mkdir(parents=True)
         shutil.copyfile(case.specimens.folder / SOURCE, fresh.source)
         fresh.copy(name)
@@ -56,9 +56,9 @@ def _run(case: Case, name: str, kind: str, column: str, change: Callable[[pa.Tab
             if column in table.column_names and table.num_rows:
                 pq.write_table(change(table, column), path)
         try:
-            door(fresh, name)
+            call(fresh, name)
         except Exception:
-            yield f"{name}: {door.__name__} {change.__name__} {kind}.{column}\n{traceback.format_exc()}"
+            yield f"{name}: {call.__name__} {change.__name__} {kind}.{column}\n{traceback.format_exc()}"
         shutil.rmtree(fresh.folder)
 
 

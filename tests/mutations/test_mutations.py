@@ -17,7 +17,7 @@ from random import Random
 
 import pytest
 
-from tests.mutations import doors
+from tests.mutations import entry_points
 from tests.mutations.mutations import Surroundings, mutations_for
 from tests.mutations.specimens import REFUSED, SOURCE, Specimens
 from tts_pipeline.emulator.local_service import LocalService
@@ -72,7 +72,7 @@ class Case:
         change(path, Surroundings(self.at(name), self.outside, files), self.chance)
 
     def guarded(self, *but: str) -> dict[Path, object]:
-        """Return all there is outside of what a door may write."""
+        """Return all there is outside the folder that an entry point may write."""
         allowed = [self.at(name) for name in but]
         return {path: _contents(path) for path in _below(self.folder, allowed)}
 
@@ -98,7 +98,7 @@ def characters_charged(case: Case) -> int:
 def resume(case: Case, name: str) -> None:
     """A run goes on with the destination; its bill is not below the truth."""
     before = characters_charged(case)
-    ended = doors.run_command(doors.arguments(case.source, case.at(name), case.specimens.url))
+    ended = entry_points.run_command(entry_points.arguments(case.source, case.at(name), case.specimens.url))
     truth = case.specimens.truth[name] + characters_charged(case) - before
     if ended.status in FINISHED:
         assert ended.json["characters_upper_bound"] >= truth, ended
@@ -107,27 +107,29 @@ def resume(case: Case, name: str) -> None:
 
 def check_bill(case: Case, name: str, truth: int) -> None:
     """The report's bill is not below the truth, if there is one."""
-    ended = doors.report(case.at(name))
+    ended = entry_points.report(case.at(name))
     if ended.status == 0:
         total = sum(row["characters_upper_bound"] for row in ended.json["report"])
         assert total >= truth, ended
 
 
 def export(case: Case, name: str) -> None:
-    doors.export(case.at(name), case.at("new"), case.chance.choice(("files", "nemo", "huggingface")))
+    entry_points.export(case.at(name), case.at("new"), case.chance.choice(("files", "nemo", "huggingface")))
 
 
 def reuse(case: Case, name: str) -> None:
-    doors.run_command(doors.arguments(case.source, case.at("new"), case.specimens.url, "--reuse", str(case.at(name))))
+    entry_points.run_command(
+        entry_points.arguments(case.source, case.at("new"), case.specimens.url, "--reuse", str(case.at(name)))
+    )
 
 
 def rebuild(case: Case, name: str) -> None:
     more = ("--voice", "Stella", "--rebuild")
-    doors.run_command(doors.arguments(case.source, case.at(name), case.specimens.url, *more))
+    entry_points.run_command(entry_points.arguments(case.source, case.at(name), case.specimens.url, *more))
 
 
 def retry_rejects(case: Case, name: str) -> None:
-    doors.run_command(doors.arguments(case.source, case.at(name), case.specimens.url, "--retry-rejects"))
+    entry_points.run_command(entry_points.arguments(case.source, case.at(name), case.specimens.url, "--retry-rejects"))
 
 
 def check_current_bill(case: Case, name: str) -> None:
@@ -135,28 +137,28 @@ def check_current_bill(case: Case, name: str) -> None:
 
 
 def browse(case: Case, name: str) -> None:
-    doors.browse(case.at(name))
+    entry_points.browse(case.at(name))
 
 
 def estimate(case: Case, name: str) -> None:
-    doors.estimate(case.source, case.at(name), case.specimens.url)
+    entry_points.estimate(case.source, case.at(name), case.specimens.url)
 
 
 def validate(case: Case, name: str) -> None:
-    doors.validate(case.source, case.at(name), case.specimens.url)
+    entry_points.validate(case.source, case.at(name), case.specimens.url)
 
 
-def seal(case: Case, name: str) -> None:
-    doors.seal(case.source, case.at(name), case.specimens.url)
+def finalize(case: Case, name: str) -> None:
+    entry_points.finalize(case.source, case.at(name), case.specimens.url)
 
 
-READING = (check_current_bill, export, reuse, browse, estimate, validate, seal)
+READING = (check_current_bill, export, reuse, browse, estimate, validate, finalize)
 WRITING = (resume, resume, resume, rebuild, retry_rejects)
 DATASETS = ("finished", "half", "half", "lost", "swap")
 
 
-def open_doors(case: Case) -> None:
-    """Change a file and open some doors."""
+def call_entry_points(case: Case) -> None:
+    """Change a file and open some entry_points."""
     kind = case.chance.random()
     if kind < 0.8:
         name = case.chance.choice(DATASETS)
@@ -176,12 +178,12 @@ def open_doors(case: Case) -> None:
         case.prepare(name)
         case.copy("finished")
         guarded = case.guarded(name)
-        doors.export(case.at("finished"), case.at(name), name)
+        entry_points.export(case.at("finished"), case.at(name), name)
         assert_same(case, guarded, name)
 
 
 def assert_same(case: Case, guarded: Mapping[Path, object], *but: str) -> None:
-    """Nothing was written, removed or made outside of what a door may write."""
+    """Nothing was written, removed or made outside the folder that an entry point may write."""
     now = case.guarded(*but)
     changed = {str(place) for place in guarded.keys() | now.keys() if guarded.get(place, "-") != now.get(place, "-")}
     assert not changed
@@ -193,7 +195,7 @@ def run_cases(specimens: Specimens, service: LocalService, folder: Path, seeds: 
     for seed in seeds:
         case = Case(folder / str(seed), specimens, service, Random(seed))
         try:
-            open_doors(case)
+            call_entry_points(case)
         except Exception:
             yield f"seed {seed}: {case.description}\n{traceback.format_exc()}"
         shutil.rmtree(case.folder)
@@ -218,7 +220,9 @@ def test_many_files(specimens: Specimens, tone_service: LocalService, tmp_path: 
 
 def _by_place(failed: list[str]) -> Iterator[str]:
     """Say where failures came from, the most frequent first, with one of each."""
-    frames = [re.findall(r'File ".*?/((?:tts_pipeline|tests)/[^"]*)", line (\d+), in (\w+)', one)[-1] for one in failed]
+    frames = [
+        re.findall(r'File ".*?/((?:tts_pipeline|tests)/[^"]*)", line (\d+), in (\w+)', trace)[-1] for trace in failed
+    ]
     for place, count in Counter(frames).most_common():
-        one = failed[frames.index(place)].splitlines()
-        yield f"{count} x {' '.join(place)}: {one[-1][:150]} | {one[0]}"
+        lines = failed[frames.index(place)].splitlines()
+        yield f"{count} x {' '.join(place)}: {lines[-1][:150]} | {lines[0]}"

@@ -54,9 +54,9 @@ def test_columns_of_numbers_are_as_they_are() -> None:
     frame = pl.DataFrame(
         {"tag:=1": ["=1", None], "=x": [-1, 2], "cost": [Decimal("-0.5"), None], "day": [date.min] * 2}
     )
-    head, one, two = to_csv(frame).splitlines()
+    head, first, second = to_csv(frame).splitlines()
     assert head == "tag:=1,'=x,cost,day"
-    assert (one, two) == ("'=1,-1,-0.5,0001-01-01", ",2,,0001-01-01")
+    assert (first, second) == ("'=1,-1,-0.5,0001-01-01", ",2,,0001-01-01")
 
 
 @given(st.lists(st.text(), min_size=1, max_size=5))

@@ -36,7 +36,7 @@ from tts_pipeline.storage.parquet import write_tables
 REFUSED = {"what": "refuse", "text": "Line 3."}
 
 
-def a_request(**given: Any) -> dict[str, Any]:
+def a_request(**changes: Any) -> dict[str, Any]:
     """Return a row of the usage table."""
     return {
         "attempt_id": uuid.uuid4().hex,
@@ -46,7 +46,7 @@ def a_request(**given: Any) -> dict[str, Any]:
         "attempt": 1,
         **dict.fromkeys(("characters_counted", "characters_billed", "characters_upper_bound"), 10),
         "tags": [],
-        **given,
+        **changes,
     }
 
 
@@ -96,7 +96,7 @@ def test_what_a_rebuild_spent_is_in_the_bill(tone_service: LocalService, tmp_pat
 def test_currencies_are_never_added_together(tmp_path: Path) -> None:
     """Each currency has a row; an unknown cost stays unknown, and is counted."""
     money = {"cost": Decimal("0.25"), "cost_upper_bound": Decimal("0.5")}
-    rows = [a_request(currency=one, **money) for one in ("CNY", "USD", "CNY")]
+    rows = [a_request(currency=currency, **money) for currency in ("CNY", "USD", "CNY")]
     out = write_dataset(str(tmp_path / "out"), tmp_path, *rows, a_request(), a_request(currency="CNY"))
     report = usage_report([out]).select("currency", "requests", "cost", "cost_upper_bound", "requests_without_cost")
     half, one = Decimal("0.5"), Decimal(1)
@@ -221,8 +221,8 @@ def rows(tmp_path: Path) -> pl.LazyFrame:
 
 def test_a_tag_is_null_where_a_row_does_not_have_it(rows: pl.LazyFrame) -> None:
     """Rows without tags, with other tags or with an empty tag all lack it."""
-    asked = rows.select(team=tag("team"), night=tag("night"), other=tag("other")).collect()
-    assert asked.to_dict(as_series=False) == {
+    tags = rows.select(team=tag("team"), night=tag("night"), other=tag("other")).collect()
+    assert tags.to_dict(as_series=False) == {
         "team": ["news", None, None, None],
         "night": ["7", None, None, None],
         "other": [None] * 4,
@@ -289,8 +289,8 @@ def test_an_open_part_is_told_apart_like_any_request(claimed: Path, capsys: pyte
         Decimal("0.04"),
     )
     assert main(["report", str(claimed), "--format", "json"]) == 0
-    (one,) = json.loads(capsys.readouterr().out)["open"]
-    assert (one["part"], one["characters_upper_bound"], one["cost_upper_bound"]) == ("part-00003", 500, "0.04")
+    (part,) = json.loads(capsys.readouterr().out)["open"]
+    assert (part["part"], part["characters_upper_bound"], part["cost_upper_bound"]) == ("part-00003", 500, "0.04")
     write_claim(open_store(claimed / ".generations/2", claimed), 0, replace(CLAIM, journal_id="k"))
     assert usage_report([claimed])["characters_upper_bound"].to_list() == [1_000]
 

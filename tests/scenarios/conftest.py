@@ -23,7 +23,7 @@ class JobResult:
     """How a job ended.
 
     Args:
-        report: What the door returned.
+        report: What ``run_job`` returned.
         folder: Where its source and its dataset are.
         elapsed_s: How long it took.
     """
@@ -59,12 +59,14 @@ RunJob = Callable[..., JobResult]
 def run(tmp_path: Path) -> RunJob:
     """Run a job of short lines (``r0``: ``Line 0.``) on a service, to its end."""
 
-    def run(service: LocalService, *, rows: int = 100, limits: dict[str, Any] | None = None, **given: Any) -> JobResult:
+    def run(
+        service: LocalService, *, rows: int = 100, limits: dict[str, Any] | None = None, **changes: Any
+    ) -> JobResult:
         if not (tmp_path / "lines.parquet").exists():
             write_lines(tmp_path / "lines.parquet", rows)
-        options = {"part_rows": 100, **given.pop("options", {})}
+        options = {"part_rows": 100, **changes.pop("options", {})}
         began_s = time.monotonic()
-        report = run_job(job_of(tmp_path, service.url, limits=limits or {}, options=options, **given))
+        report = run_job(job_of(tmp_path, service.url, limits=limits or {}, options=options, **changes))
         return JobResult(report, tmp_path, time.monotonic() - began_s)
 
     return run

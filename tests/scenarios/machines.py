@@ -224,9 +224,9 @@ class Fleet:
             "parts.json": [Decimal(str(part_totals[name])) for name in _FIGURES],
             "report": [_sum(report_rows, name) for name in _FIGURES],
         }
-        for where, (billed, at_most, cost, cost_at_most) in bills.items():
-            assert billed <= charged <= at_most, where
-            assert cost <= charged * PRICE <= cost_at_most, where
+        for source, (billed, at_most, cost, cost_at_most) in bills.items():
+            assert billed <= charged <= at_most, source
+            assert cost <= charged * PRICE <= cost_at_most, source
         assert bills["usage"] == bills["parts.json"] == bills["report"]
         return {"characters": f"{bills['usage'][0]} <= {charged} <= {bills['usage'][1]}", "usage rows": len(usage)}
 

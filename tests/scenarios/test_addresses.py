@@ -45,7 +45,7 @@ def _refused(service: LocalService, run: RunJob, rule: dict[str, Any]) -> tuple[
 
 
 @pytest.mark.parametrize(
-    ("rule", "said"),
+    ("rule", "part"),
     [
         ({"fetch": "redirect", "location": METADATA}, "http://169.254.169.254, which is not visited"),
         ({"url": METADATA}, "http://169.254.169.254, which is not visited"),
@@ -53,11 +53,11 @@ def _refused(service: LocalService, run: RunJob, rule: dict[str, Any]) -> tuple[
         ({"shape": "redirect", "url": "file:///etc/passwd"}, "neither http nor https"),
     ],
 )
-def test_no_service_leads_there(tone_service: LocalService, run: RunJob, rule: dict[str, Any], said: str) -> None:
+def test_no_service_leads_there(tone_service: LocalService, run: RunJob, rule: dict[str, Any], part: str) -> None:
     """Cloud metadata and files, at once and by a redirect; also for a service on this machine."""
     code, message = _refused(tone_service, run, rule)
     assert code == "RefusedUrl"
-    assert said in message
+    assert part in message
 
 
 @pytest.mark.parametrize("inside", ["127.0.0.1", "localhost", "[::1]", "0x7f.1"])

@@ -65,7 +65,7 @@ def _check_words(speech: Speech) -> None:
     assert all(0 <= word.start_ms <= word.end_ms <= speech.audio.duration_ms for word in words)
     assert all(before.end_ms <= after.start_ms for before, after in pairwise(words))
     placed = [(word.text_start, word.text_end, word.text) for word in words]
-    assert all(text[start:end] == said for start, end, said in placed)
+    assert all(text[start:end] == word for start, end, word in placed)
     assert all(before[1] <= after[0] for before, after in pairwise(placed) if before[1] and after[0] is not None)
     assert words[-1].start_ms > speech.audio.duration_ms * 0.95, "the last words are those of the last segment"
 

@@ -51,8 +51,8 @@ def test_a_service_that_answers_503_for_a_while(
     first_s, next_s = _speed_after(entries, max(refused_s))
     assert first_s < 10
     assert next_s < 10
-    told = [record.getMessage().split(" (")[0] for record in caplog.records]
-    begun, ended_line = (line for line in told if line.startswith("the service"))
+    messages = [record.getMessage().split(" (")[0] for record in caplog.records]
+    begun, ended_line = (line for line in messages if line.startswith("the service"))
     assert begun == "the service is not usable"
     after = re.fullmatch(r"the service is usable again after (\d+) s: the run goes on in full", ended_line)
     assert after is not None
@@ -73,12 +73,12 @@ def test_a_service_that_is_killed_and_comes_back(emulator: StartEmulator, run: R
     assert (ended.report.stopped, ended.report.dataset.rejects) == (None, 0)
     check_every_row_once(ended, ROWS)
     usage = ended.table("usage").to_pylist()
-    lost = [it for it in usage if it["error_code"] == "ConnectionLost"]
-    refused = [it for it in usage if it["error_code"] == "ConnectionFailed"]
+    lost_attempts = [row for row in usage if row["error_code"] == "ConnectionLost"]
+    refused = [row for row in usage if row["error_code"] == "ConnectionFailed"]
     # A connection that stood idle at the kill may be taken once before its end is noticed: one more for each place.
-    assert 0 < len(lost) <= 2 * IN_FLIGHT
+    assert 0 < len(lost_attempts) <= 2 * IN_FLIGHT
     assert 0 < len(refused) <= IN_FLIGHT + PROBES
-    assert {it["characters_upper_bound"] for it in refused} == {0}
+    assert {row["characters_upper_bound"] for row in refused} == {0}
     charged = sum(json.loads(line)["characters"] for line in bill.read_text().splitlines())
     billed, at_most = ended.billed()
     assert billed <= charged <= at_most

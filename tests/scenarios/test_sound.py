@@ -29,8 +29,8 @@ def test_word_times_that_are_not_given_are_null_with_one_warning(
     assert ended.report.dataset.speech == 30
     assert set(ended.table("speech")["timestamps"].to_pylist()) == {None}
     assert set(ended.table("speech")["timestamps_source"].to_pylist()) == {None}
-    told = [record for record in caplog.records if "timestamps" in record.getMessage()]
-    assert [(record.name, record.levelname) for record in told] == [("tts_pipeline", "WARNING")]
+    records = [record for record in caplog.records if "timestamps" in record.getMessage()]
+    assert [(record.name, record.levelname) for record in records] == [("tts_pipeline", "WARNING")]
 
 
 def test_word_times_that_are_given_are_kept_and_cause_no_warning(
@@ -62,15 +62,15 @@ def test_bad_audio_is_treated_as_the_policy_says(
 ) -> None:
     """Kept with its flag, bought again, or rejected; every take is on both bills."""
     tone_service.set_faults([{**BAD_ROW, "sound": sound}])
-    kept = action in ("keep", "retry")
+    is_kept = action in ("keep", "retry")
     quality = quality_policy({sound: action} if action else {})
     ended = run(tone_service, rows=20, options={"quality": quality})
-    assert ended.reject_codes() == ({} if kept else {"r7": f"Quality.{sound}"})
+    assert ended.reject_codes() == ({} if is_kept else {"r7": f"Quality.{sound}"})
     assert dict(ended.outcomes()) == outcomes
     check_every_row_once(ended, 20)
     check_bill(ended, tone_service)
     flags = {row["utterance_id"]: row["quality"] for row in ended.table("speech").to_pylist()}
-    assert [name for name, found in flags.items() if sound in found] == (["r7"] if kept else [])
+    assert [name for name, row_flags in flags.items() if sound in row_flags] == (["r7"] if is_kept else [])
 
 
 def test_a_better_take_is_kept(emulator: StartEmulator, run: RunJob) -> None:

@@ -37,7 +37,9 @@ def test_a_fatal_answer_in_the_middle(emulator: StartEmulator, run: RunJob, erro
     ended, ended_s = run(service, rows=ROWS, limits=limits), time.time()
     assert ended.report.stopped_by == "service"
     assert advice in str(ended.report.stopped)
-    bad_s = [it["received_at"] for it in service.bill(entries=True)["entries"] if it["status"] == error["status"]]
+    bad_s = [
+        entry["received_at"] for entry in service.bill(entries=True)["entries"] if entry["status"] == error["status"]
+    ]
     assert ended_s - min(bad_s) < 20, "a hanging answer takes 60 s"
     assert ended.report.dataset.speech == 150
     assert ended.outcomes()["unknown"] == ended.report.dataset.unknown_attempts == 3

@@ -20,9 +20,9 @@ def make_fleet(tmp_path: Path, emulator: StartEmulator, s3: Mapping[str, str]) -
     """Make machines that share a bucket and a service; none outlives the test."""
     with ExitStack() as made:
 
-        def make(**given: Any) -> Fleet:
+        def make(**options: Any) -> Fleet:
             service = emulator(voice_mode="tone", tone_bytes=3_000, latency_ms=100)
-            return made.enter_context(closing(Fleet(tmp_path, service, s3, **given)))
+            return made.enter_context(closing(Fleet(tmp_path, service, s3, **options)))
 
         yield make
 
@@ -56,9 +56,9 @@ def test_machines_that_begin_together(make_fleet: Callable[..., Fleet], machines
 def test_a_machine_that_is_lost_and_one_that_sleeps(make_fleet: Callable[..., Fleet]) -> None:
     """Each costs what it had in flight, at most; the sleeper finds its lease gone, and ends in good order."""
     fleet = make_fleet()
-    lost, sleeper = fleet.start(2, ahead_s=90)
+    victim, sleeper = fleet.start(2, ahead_s=90)
     fleet.wait_for(30)
-    lost.kill(loses_disk=True)
+    victim.kill(loses_disk=True)
     fleet.count_interruption("lost")
     sleeper.suspend()
     fleet.count_interruption("slept")

@@ -50,11 +50,11 @@ def test_schemas_are_valid(file: Path) -> None:
     Draft202012Validator.check_schema(json.loads(file.read_text(encoding="utf-8")))
 
 
-@pytest.mark.parametrize(("place", "given", "valid"), SAMPLES)
-def test_sample_bodies(catalog: Catalog, place: tuple[str, str], given: dict[str, Any], valid: bool) -> None:
+@pytest.mark.parametrize(("place", "fields", "valid"), SAMPLES)
+def test_sample_bodies(catalog: Catalog, place: tuple[str, str], fields: dict[str, Any], valid: bool) -> None:
     """A body that the card allows validates, one that it refuses does not."""
     card = catalog.cards[place]
-    body = {"model": card.model, "input": "Hello.", **given}
+    body = {"model": card.model, "input": "Hello.", **fields}
     assert Draft202012Validator(request_schema(card)).is_valid(body) is valid
 
 

@@ -138,10 +138,10 @@ def test_utterances_have_the_rows_values_before_the_fixed_ones(tmp_path: Path) -
     )
     source = open_source(write_rows(tmp_path / "a.parquet", table))
     columns = InputColumns(parameters={"voice": "speaker", "language_type": "lang", "speed": "pace"})
-    voicing = utterance_mapper_of(source, columns)
+    mapper = utterance_mapper_of(source, columns)
     rows = table
-    keys = voicing.roles.keys(rows, [("a", n) for n in range(3)])
-    assert voicing.utterances(rows, keys) == [
+    keys = mapper.roles.keys(rows, [("a", n) for n in range(3)])
+    assert mapper.utterances(rows, keys) == [
         Utterance("1", "One.", {"voice": "Stella", "language_type": "German", "speed": 1.2}),
         Utterance("2", "", {"voice": "Cherry"}),
         Utterance("3", "Three.", {"voice": "Cherry", "language_type": "English", "speed": 1.0}),
@@ -151,9 +151,9 @@ def test_utterances_have_the_rows_values_before_the_fixed_ones(tmp_path: Path) -
 def test_bad_values_of_a_column_are_told_with_their_row_counts() -> None:
     """The error names the distinct bad values, the most frequent first."""
     table = pa.table({"id": ["a"], "text": ["b"], "speaker": ["Cherry"]})
-    voicing = UtteranceMapper(ColumnRoles(InputColumns(parameters={"voice": "speaker"}), table.schema), FLASH, {})
+    mapper = UtteranceMapper(ColumnRoles(InputColumns(parameters={"voice": "speaker"}), table.schema), FLASH, {})
     with pytest.raises(ConfigurationError, match=r"'Cherri' \(7 rows\), 'Bob' \(1 row\)"):
-        voicing.check_values("voice", {"Cherry": 3, "Bob": 1, "Cherri": 7})
+        mapper.check_values("voice", {"Cherry": 3, "Bob": 1, "Cherri": 7})
 
 
 def test_naming_columns_stand_once_each() -> None:

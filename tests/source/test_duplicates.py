@@ -36,7 +36,7 @@ def _hashes(
     hasher = RequestHasher(mapper)
     utterances = mapper.utterances(rows, keys)
     duplicates = scan_source(source, range(source.rows), mapper, scratch=folder / "scratch")
-    return hasher.hash_rows(rows, keys), [hasher.hash_utterance(one) for one in utterances], duplicates
+    return hasher.hash_rows(rows, keys), [hasher.hash_utterance(utterance) for utterance in utterances], duplicates
 
 
 def test_rows_and_their_utterances_have_the_same_hashes(tmp_path: Path) -> None:

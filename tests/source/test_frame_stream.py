@@ -60,9 +60,11 @@ def test_categories_are_written_as_their_texts(kind: pl.DataType, tmp_path: Path
 def test_batches_have_categories_of_their_own(tmp_path: Path) -> None:
     """The batches together may have more categories than the numbers of one batch can express."""
     kind = pa.dictionary(pa.int8(), pa.string())
-    batches = [pa.array([f"v{one}" for one in range(first, first + 100)]).dictionary_encode() for first in (0, 100)]
-    write_stream(pa.table({"x": pa.chunked_array([one.cast(kind) for one in batches])}), tmp_path / "frame.parquet")
-    assert read_columns(tmp_path / "frame.parquet")["x"].to_pylist() == [f"v{one}" for one in range(200)]
+    batches = [
+        pa.array([f"v{number}" for number in range(first, first + 100)]).dictionary_encode() for first in (0, 100)
+    ]
+    write_stream(pa.table({"x": pa.chunked_array([batch.cast(kind) for batch in batches])}), tmp_path / "frame.parquet")
+    assert read_columns(tmp_path / "frame.parquet")["x"].to_pylist() == [f"v{number}" for number in range(200)]
 
 
 @given(st.lists(st.sampled_from("bcdefg"), min_size=2, max_size=2, unique=True))
@@ -73,9 +75,9 @@ def test_other_rows_are_another_source(tmp_path_factory: pytest.TempPathFactory,
     for letter in letters:
         write_stream(pl.DataFrame({"id": [1, 2, 3], "text": ["a", letter, "z"]}), folder / "frame.parquet")
         prints.append(open_source(folder / "frame.parquet").fingerprint())
-    one, other = prints
-    assert one[0]["bytes"] == other[0]["bytes"]
-    assert one != other
+    first, other = prints
+    assert first[0]["bytes"] == other[0]["bytes"]
+    assert first != other
 
 
 def test_rows_are_written_while_they_come(tmp_path: Path) -> None:
@@ -100,11 +102,11 @@ def test_no_rows_have_columns(tmp_path: Path) -> None:
         assert open_source(tmp_path / "none.parquet").rows == 0
 
 
-@pytest.mark.parametrize("given", [pl.Series([1]), pa.array([1]), object()])
-def test_what_has_no_columns_is_refused(given: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("value", [pl.Series([1]), pa.array([1]), object()])
+def test_what_has_no_columns_is_refused(value: Any, tmp_path: Path) -> None:
     """The error names the type of the object."""
-    with pytest.raises(ConfigurationError, match=type(given).__name__):
-        write_stream(given, tmp_path / "x.parquet")
+    with pytest.raises(ConfigurationError, match=type(value).__name__):
+        write_stream(value, tmp_path / "x.parquet")
 
 
 def test_what_a_lazy_frame_raises_is_its_owners(tmp_path: Path) -> None:

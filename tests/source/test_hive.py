@@ -47,9 +47,9 @@ def test_types_and_values_are_those_of_pyarrow(tmp_path: Path, values: list[str]
     for number, value in enumerate(values):
         _write(tmp_path / f"part={value}" / f"{number}.parquet")
     expected = ds.dataset(tmp_path, partitioning="hive").to_table()
-    got = _read(tmp_path)
-    assert got.schema.equals(expected.schema)
-    assert sorted(got.to_pylist(), key=str) == sorted(expected.to_pylist(), key=str)
+    actual = _read(tmp_path)
+    assert actual.schema.equals(expected.schema)
+    assert sorted(actual.to_pylist(), key=str) == sorted(expected.to_pylist(), key=str)
 
 
 def test_columns_of_folders_are_read_like_all_others(tmp_path: Path) -> None:

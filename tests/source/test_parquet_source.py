@@ -90,8 +90,8 @@ def test_an_fsspec_url_reads_the_same_rows_with_the_same_names(tmp_path: Path, r
     for path in tmp_path.rglob("*.parquet"):
         _put(f"{remote}/src/{path.relative_to(tmp_path)}", path)
     _put(f"{remote}/src/_hidden.parquet", tmp_path / "b.parquet")
-    for here, there in (("", ""), ("b.parquet", "/b.parquet"), ("*/*.parquet", "/*/*.parquet")):
-        local, other = open_source(tmp_path / here), open_source(f"{remote}/src{there}")
+    for pattern, remote_pattern in (("", ""), ("b.parquet", "/b.parquet"), ("*/*.parquet", "/*/*.parquet")):
+        local, other = open_source(tmp_path / pattern), open_source(f"{remote}/src{remote_pattern}")
         assert other.fingerprint() == local.fingerprint()
         assert ids_of(other) == ids_of(local)
 

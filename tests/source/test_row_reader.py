@@ -35,8 +35,8 @@ def test_row_reader_gives_the_rows_of_a_plain_table(data: st.DataObject) -> None
             write_numbered(Path(folder) / f"{number}.parquet", size, first, row_group_size=group_size)
             first += size
         reader = RowReader(open_source(folder))
-        got = [reader.read(places[start : start + run]) for start in range(0, len(places), run)]
-    assert pa.concat_tables([*got, numbered_table(0)]) == numbered_table(rows).take(pa.array(places, pa.int64()))
+        tables = [reader.read(places[start : start + run]) for start in range(0, len(places), run)]
+    assert pa.concat_tables([*tables, numbered_table(0)]) == numbered_table(rows).take(pa.array(places, pa.int64()))
 
 
 class _CountingSource(Source):
@@ -66,10 +66,10 @@ def test_ascending_parts_decode_each_row_at_most_once(tmp_path: Path, step: int,
     source = _counting_source(tmp_path)
     reader = RowReader(source)
     places = range(0, 15_000, step)
-    got = [
+    ids = [
         row for start in range(0, len(places), 99) for row in reader.read(places[start : start + 99])["id"].to_pylist()
     ]
-    assert got == list(places)
+    assert ids == list(places)
     assert len(source.decoded) == len(set(source.decoded))
 
 
@@ -85,8 +85,8 @@ def test_one_large_row_group_is_decoded_in_pieces(tmp_path: Path) -> None:
     source = open_source(write_numbered(tmp_path / "a.parquet", 20_000))
     assert max(batch.num_rows for _, batch in source.batches()) <= 4_096
     reader = RowReader(source)
-    got = [row for start in range(0, 20_000, 500) for row in reader.read(range(start, start + 500))["id"].to_pylist()]
-    assert got == list(range(20_000))
+    ids = [row for start in range(0, 20_000, 500) for row in reader.read(range(start, start + 500))["id"].to_pylist()]
+    assert ids == list(range(20_000))
 
 
 def test_a_reader_of_some_columns_gives_those_in_their_order(tmp_path: Path) -> None:

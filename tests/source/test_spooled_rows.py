@@ -17,33 +17,33 @@ CATEGORIES = pa.table({"n": range(300), "kind": pa.array(["a", "b", None] * 100)
 
 
 def _spool(table: pa.Table, folder: Path | None, memory_bytes: int = 0) -> SpooledRows:
-    held = SpooledRows(table.schema, memory_bytes, folder)
+    spool = SpooledRows(table.schema, memory_bytes, folder)
     for batch in table.to_batches(max_chunksize=40):
-        held.add(batch)
-    return held
+        spool.add(batch)
+    return spool
 
 
 @pytest.mark.parametrize("memory_bytes", [0, 1_000, 1_000_000])
 @pytest.mark.parametrize("table", [WIDE, CATEGORIES], ids=["wide", "categories"])
 def test_rows_are_what_they_were(tmp_path: Path, table: pa.Table, memory_bytes: int) -> None:
     """Rows return unchanged from memory, a file or both; all or some columns and rows, and more than once."""
-    held = _spool(table, tmp_path / "rows", memory_bytes)
-    reader = RowReader(held)
+    spool = _spool(table, tmp_path / "rows", memory_bytes)
+    reader = RowReader(spool)
     for _ in range(2):
         assert reader.read(range(300)).equals(table)
-    assert RowReader(held, ["n"]).read([0, 39, 40, 299])["n"].to_pylist() == [0, 39, 40, 299]
-    held.close()
+    assert RowReader(spool, ["n"]).read([0, 39, 40, 299])["n"].to_pylist() == [0, 39, 40, 299]
+    spool.close()
 
 
 def test_wide_rows_are_in_no_memory_and_leave_no_file(tmp_path: Path) -> None:
     """Wide rows go to a file without a name; the bytes of each row are known."""
     before_bytes = pa.total_allocated_bytes()
-    held = _spool(WIDE, tmp_path / "rows", 10_000_000)
+    spool = _spool(WIDE, tmp_path / "rows", 10_000_000)
     assert pa.total_allocated_bytes() - before_bytes < 1_000_000
     assert list((tmp_path / "rows").iterdir()) == []
-    assert all(10_000 <= row_bytes < 11_000 for row_bytes in held.row_bytes)
+    assert all(10_000 <= row_bytes < 11_000 for row_bytes in spool.row_bytes)
     assert set(_spool(CATEGORIES, None).row_bytes) == {0}
-    held.close()
+    spool.close()
 
 
 def test_a_disk_that_fails_is_told(tmp_path: Path) -> None:

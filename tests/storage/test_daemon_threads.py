@@ -55,8 +55,8 @@ print("over")
 def test_a_call_that_hangs_does_not_keep_the_process_alive() -> None:
     """A store that never answers does not delay an orderly stop."""
     began = time.monotonic()
-    said = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", _HANGS], capture_output=True, text=True, timeout=patience(60), check=True
     )
-    assert (said.stdout, said.stderr) == ("over\n", "")
+    assert (process.stdout, process.stderr) == ("over\n", "")
     assert time.monotonic() - began < patience(30)

@@ -15,33 +15,33 @@ MEGABYTE = 1024 * 1024
 
 
 def _free(folder: Path) -> int:
-    found = os.statvfs(folder)
-    return found.f_bavail * found.f_frsize
+    stat = os.statvfs(folder)
+    return stat.f_bavail * stat.f_frsize
 
 
 def test_space_is_taken_and_given_back(tmp_path: Path) -> None:
     """The reserve takes the requested space in a file without a name; a second release is harmless."""
     with small_disk(tmp_path / "disk", 8_192) as disk:
         before = _free(disk.folder)
-        ballast = DiskReserve(disk.folder / "journals", 4 * MEGABYTE)
-        ballast.allocate()
+        reserve = DiskReserve(disk.folder / "journals", 4 * MEGABYTE)
+        reserve.allocate()
         assert before - _free(disk.folder) >= 4 * MEGABYTE
         assert os.listdir(disk.folder / "journals") == []
         for _ in range(2):
-            ballast.release()
+            reserve.release()
         assert before - _free(disk.folder) < 64 * 1024
 
 
 def test_with_little_room_it_is_smaller(tmp_path: Path) -> None:
     """A run can start with a little free space; without any, an error precedes the first request."""
     with small_disk(tmp_path / "disk", 1_024) as disk:
-        ballast = DiskReserve(disk.folder, 4 * MEGABYTE)
-        ballast.allocate()
+        reserve = DiskReserve(disk.folder, 4 * MEGABYTE)
+        reserve.allocate()
         assert _free(disk.folder) < 800 * 1024
-        ballast.release()
+        reserve.release()
         (disk.folder / "film").write_bytes(bytes(_free(disk.folder) - 8_192))
         with pytest.raises(StorageError, match="is full"):
-            ballast.allocate()
+            reserve.allocate()
 
 
 _HELD = """

@@ -41,11 +41,11 @@ def _held_elsewhere(path: Path) -> Iterator[subprocess.Popen[str]]:
 def test_a_second_process_is_refused_and_told_who_has_it(tmp_path: Path) -> None:
     """The error names the part and the process, and the next step."""
     path = tmp_path / "part-00007.lock"
-    with _held_elsewhere(path) as other, pytest.raises(StorageError) as told:
+    with _held_elsewhere(path) as other, pytest.raises(StorageError) as exc_info:
         FileLock(path).__enter__()
-    assert f"process {other.pid}" in told.value.message
-    assert "part-00007" in told.value.message
-    assert told.value.hint
+    assert f"process {other.pid}" in exc_info.value.message
+    assert "part-00007" in exc_info.value.message
+    assert exc_info.value.hint
 
 
 def test_a_lock_is_free_the_instant_its_owner_is_killed(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ _READERS: dict[str, Callable[[Store], object]] = {
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Store:
-    """Return a dataset with each kind of file: a descriptor, a marker, a seal and a claim."""
+    """Return a dataset with each kind of file: a descriptor, a marker, a manifest and a claim."""
     bench = Bench.of(tmp_path, LocalStore(tmp_path / "out"), rows=2)
     descriptor = replace(DESCRIPTOR, rows=2, part_rows=2, job={**DESCRIPTOR.job, "service": "s"})
     create_or_extend_descriptor(bench.store, descriptor)
@@ -116,7 +116,7 @@ def test_whatever_a_file_says_only_errors_of_ours_come(dataset: Store, name: str
     values = orjson.loads(dataset.read(name) or b"")
     del values[CHECKSUM]
     _READERS[name](dataset)
-    told = list[tuple[Any, TtsPipelineError]]()
+    errors = list[tuple[Any, TtsPipelineError]]()
     for owner, key in _places(values):
         before = owner[key]
         for value in _HOSTILE:
@@ -125,11 +125,11 @@ def test_whatever_a_file_says_only_errors_of_ours_come(dataset: Store, name: str
             try:
                 _READERS[name](dataset)
             except TtsPipelineError as error:
-                told.append((key, error))
+                errors.append((key, error))
         owner[key] = before
-    assert len(told) > len(_HOSTILE)
-    assert all(name in error.message and error.hint for key, error in told if key != "format_version")
-    assert {type(error) for key, error in told if key != "format_version"} == {StorageError}
+    assert len(errors) > len(_HOSTILE)
+    assert all(name in error.message and error.hint for key, error in errors if key != "format_version")
+    assert {type(error) for key, error in errors if key != "format_version"} == {StorageError}
 
 
 @pytest.mark.parametrize(

@@ -58,13 +58,13 @@ def beat(leases: Leases) -> None:
 
 
 @pytest.fixture
-def here(tmp_path: Path, object_store: FsspecStore) -> Machine:
+def machine(tmp_path: Path, object_store: FsspecStore) -> Machine:
     """Return a machine."""
     return Machine(tmp_path / "here", object_store)
 
 
 @pytest.fixture
-def there(tmp_path: Path, object_store: FsspecStore) -> Machine:
+def other_machine(tmp_path: Path, object_store: FsspecStore) -> Machine:
     """Return another machine, whose clock is 90 s apart."""
     return Machine(tmp_path / "there", object_store, offset_s=-90.0)
 
@@ -72,10 +72,10 @@ def there(tmp_path: Path, object_store: FsspecStore) -> Machine:
 def kill(machine: Machine) -> Leases:
     """Let a process die that holds a part: its lock is free, its files at the destination stay."""
     dead = machine.process()
-    held = dead.hold("part-00000")
-    held.__enter__()
+    hold = dead.hold("part-00000")
+    hold.__enter__()
     (machine.folder / "locks" / "part-00000.lock").unlink()
-    KEPT.append(held)
+    KEPT.append(hold)
     return dead
 
 
@@ -83,131 +83,133 @@ KEPT: list[object] = []
 """What a killed process held is not to be let go by the collector of garbage."""
 
 
-def test_a_part_is_held_by_one_and_free_when_it_is_let_go(here: Machine, there: Machine) -> None:
+def test_a_part_is_held_by_one_and_free_when_it_is_let_go(machine: Machine, other_machine: Machine) -> None:
     """Another machine gets the holder's name; after the release the destination has no files, and nobody waits."""
-    with here.process() as ours, there.process() as theirs:
-        with ours.hold("part-00000"):
+    with machine.process() as process, other_machine.process() as other_process:
+        with process.hold("part-00000"):
             with pytest.raises(HeldElsewhereError, match=r"process \d+ on .* is working on part-00000"):
-                theirs.hold("part-00000").__enter__()
-            with theirs.hold("part-00001"):
-                assert here.store.names("leases", "part-") == ["part-00000-000001.json", "part-00001-000001.json"]
-        theirs.poll()
-        with theirs.hold("part-00000"):
+                other_process.hold("part-00000").__enter__()
+            with other_process.hold("part-00001"):
+                assert machine.store.names("leases", "part-") == ["part-00000-000001.json", "part-00001-000001.json"]
+        other_process.poll()
+        with other_process.hold("part-00000"):
             pass
-    assert here.store.names("leases") == []
+    assert machine.store.names("leases") == []
 
 
-def test_a_living_process_is_told_from_a_dead_one_by_the_clock_of_whoever_waits(here: Machine, there: Machine) -> None:
+def test_a_living_process_is_told_from_a_dead_one_by_the_clock_of_whoever_waits(
+    machine: Machine, other_machine: Machine
+) -> None:
     """A process with a heartbeat after the first look lives; silence for one and a half leases frees its part."""
-    dead = kill(there)
-    with here.process() as ours:
+    dead = kill(other_machine)
+    with machine.process() as process:
         with pytest.raises(HeldElsewhereError) as first:
-            ours.hold("part-00000").__enter__()
+            process.hold("part-00000").__enter__()
         assert not first.value.is_alive
-        here.sleep(LEASE_S / BEATS_PER_LEASE)
+        machine.sleep(LEASE_S / BEATS_PER_LEASE)
         beat(dead)
-        ours.poll()
-        busy = ours.find_holder("part-00000")
+        process.poll()
+        busy = process.find_holder("part-00000")
         assert busy is not None
         assert busy.is_alive
-        here.sleep(TIMEOUT_LEASES * LEASE_S - 1)
-        beat(ours)  # a thread does so in time
-        ours.poll()
-        assert ours.find_holder("part-00000") is not None
-        here.sleep(2)
-        ours.poll()
-        assert ours.find_holder("part-00000") is None
+        machine.sleep(TIMEOUT_LEASES * LEASE_S - 1)
+        beat(process)  # a thread does so in time
+        process.poll()
+        assert process.find_holder("part-00000") is not None
+        machine.sleep(2)
+        process.poll()
+        assert process.find_holder("part-00000") is None
 
 
-def test_whoever_waits_takes_over_and_the_epoch_tells(here: Machine, there: Machine) -> None:
+def test_whoever_waits_takes_over_and_the_epoch_tells(machine: Machine, other_machine: Machine) -> None:
     """With ``wait``, a dead process's part is acquired after its silence; the end removes the files of both."""
-    kill(there)
-    ours = here.process()
-    here.meanwhile = [ours]
-    with ours, ours.hold("part-00000", wait=True):
-        assert here.now_s >= TIMEOUT_LEASES * LEASE_S
-        assert here.store.names("leases", "part-") == ["part-00000-000001.json", "part-00000-000002.json"]
-    assert here.store.names("leases") == []
+    kill(other_machine)
+    process = machine.process()
+    machine.meanwhile = [process]
+    with process, process.hold("part-00000", wait=True):
+        assert machine.now_s >= TIMEOUT_LEASES * LEASE_S
+        assert machine.store.names("leases", "part-") == ["part-00000-000001.json", "part-00000-000002.json"]
+    assert machine.store.names("leases") == []
 
 
-def test_a_killed_run_goes_on_at_once_in_its_own_work_folder(here: Machine) -> None:
+def test_a_killed_run_goes_on_at_once_in_its_own_work_folder(machine: Machine) -> None:
     """We hold the lock of the work folder, so the earlier owner has no lease any more."""
-    kill(here)
-    with here.process() as ours, ours.hold("part-00000"):
-        assert here.now_s == 0
+    kill(machine)
+    with machine.process() as process, process.hold("part-00000"):
+        assert machine.now_s == 0
 
 
-def test_a_process_that_was_stopped_knows_that_it_has_lost_all(here: Machine, there: Machine) -> None:
+def test_a_process_that_was_stopped_knows_that_it_has_lost_all(machine: Machine, other_machine: Machine) -> None:
     """By its own clock it knows before others take its part; the loss is final, and files of others stay."""
-    ours = here.process()
-    with ours:
-        held = ours.hold("part-00000")
-        held.__enter__()
-        ours.check()
-        here.sleep(LEASE_S + 1)
+    process = machine.process()
+    with process:
+        hold = process.hold("part-00000")
+        hold.__enter__()
+        process.check()
+        machine.sleep(LEASE_S + 1)
         with pytest.raises(LeaseLostError, match="wrote no heartbeat"):
-            ours.check()
-        theirs = there.process()
-        there.meanwhile = [theirs]
-        with theirs, theirs.hold("part-00000", wait=True):
-            beat(ours)
+            process.check()
+        other_process = other_machine.process()
+        other_machine.meanwhile = [other_process]
+        with other_process, other_process.hold("part-00000", wait=True):
+            beat(process)
             with pytest.raises(LeaseLostError):
-                ours.check()
-            held.__exit__(None, None, None)
-            assert len(here.store.names("leases", "part-00000")) == 2
-            theirs.check()
-    assert here.store.names("leases") == []
+                process.check()
+            hold.__exit__(None, None, None)
+            assert len(machine.store.names("leases", "part-00000")) == 2
+            other_process.check()
+    assert machine.store.names("leases") == []
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"{", b"\0" * 200_000, b'{"invocation_id": "../../x"}'])
-def test_a_lease_that_cannot_be_read_is_an_error_that_names_it(here: Machine, data: bytes) -> None:
+def test_a_lease_that_cannot_be_read_is_an_error_that_names_it(machine: Machine, data: bytes) -> None:
     """The writer may live: nothing is bought beside it."""
-    here.store.write("leases/part-00000-000001.json", data)
-    with here.process() as ours, pytest.raises(StorageError, match=r"leases/part-00000-000001\.json"):
-        ours.hold("part-00000").__enter__()
+    machine.store.write("leases/part-00000-000001.json", data)
+    with machine.process() as process, pytest.raises(StorageError, match=r"leases/part-00000-000001\.json"):
+        process.hold("part-00000").__enter__()
 
 
 @pytest.mark.parametrize(
     "name", ["part-00000-x.json", "part-00000-1.json", "part-00000-.json", "part-00000", "alive-.json"]
 )
-def test_names_that_are_no_leases_are_left_alone(here: Machine, name: str) -> None:
+def test_names_that_are_no_leases_are_left_alone(machine: Machine, name: str) -> None:
     """Other files in the folder are ignored."""
-    here.store.write(f"leases/{name}", b"what is this")
-    with here.process() as ours, ours.hold("part-00000"):
+    machine.store.write(f"leases/{name}", b"what is this")
+    with machine.process() as process, process.hold("part-00000"):
         pass
-    assert here.store.names("leases") == [name]
+    assert machine.store.names("leases") == [name]
 
 
-def test_a_number_however_high_is_in_nobodys_way(here: Machine) -> None:
+def test_a_number_however_high_is_in_nobodys_way(machine: Machine) -> None:
     """A dead process's file with the highest number blocks the part no longer than others, and is removed with them."""
     dead = Owner(uuid.uuid4().hex, "elsewhere", 1, "0" * 16, LEASE_S)
     for number in (1, 10**15 - 1):
-        here.store.write(f"leases/part-00000-{number:06}.json", dead.to_json())
-    ours = here.process()
-    here.meanwhile = [ours]
-    with ours, ours.hold("part-00000", wait=True):
-        assert "part-00000-000002.json" in here.store.names("leases")
-    assert here.store.names("leases") == []
+        machine.store.write(f"leases/part-00000-{number:06}.json", dead.to_json())
+    process = machine.process()
+    machine.meanwhile = [process]
+    with process, process.hold("part-00000", wait=True):
+        assert "part-00000-000002.json" in machine.store.names("leases")
+    assert machine.store.names("leases") == []
 
 
-def test_the_whole_dataset_is_had_only_beside_the_dead(here: Machine, there: Machine) -> None:
+def test_the_whole_dataset_is_had_only_beside_the_dead(machine: Machine, other_machine: Machine) -> None:
     """A living process is waited for until it is seen to live; a dead one does not count."""
-    ours, theirs = here.process(), there.process()
-    with ours, theirs, theirs.hold_shared():
-        here.meanwhile = [ours, theirs]
+    process, other_process = machine.process(), other_machine.process()
+    with process, other_process, other_process.hold_shared():
+        machine.meanwhile = [process, other_process]
         with pytest.raises(HeldElsewhereError, match="working on dataset"):
-            ours.hold_exclusive().__enter__()
-        ours.__exit__(None, None, None)
-        ours = here.process()
-        here.meanwhile = there.meanwhile = [ours]
-        with ours, ours.hold_exclusive():
-            late = there.process()
+            process.hold_exclusive().__enter__()
+        process.__exit__(None, None, None)
+        process = machine.process()
+        machine.meanwhile = other_machine.meanwhile = [process]
+        with process, process.hold_exclusive():
+            late = other_machine.process()
             with pytest.raises(HeldElsewhereError, match="working on dataset"):
                 late.hold("part-00000").__enter__()
             late.__exit__(None, None, None)
 
 
-def test_a_store_without_create_if_absent_is_told(here: Machine, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_store_without_create_if_absent_is_told(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
     """A warning states that two machines there would buy the same rows, and the run goes on."""
 
     class Forgetful(MemoryFileSystem):  # type: ignore[misc] # fsspec has no types
@@ -216,25 +218,25 @@ def test_a_store_without_create_if_absent_is_told(here: Machine, caplog: pytest.
         def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: object) -> None:
             super().pipe_file(path, value)
 
-    here.store.filesystem = Forgetful()
-    with here.process() as ours, ours.hold("part-00000"):
-        ours.check()
+    machine.store.filesystem = Forgetful()
+    with machine.process() as process, process.hold("part-00000"):
+        process.check()
     assert "Let only one run" in caplog.text
     caplog.clear()
-    here.store.filesystem = MemoryFileSystem()
-    with here.process() as ours, ours.hold("part-00000"):
+    machine.store.filesystem = MemoryFileSystem()
+    with machine.process() as process, process.hold("part-00000"):
         pass
     assert not caplog.text
 
 
 def test_a_local_destination_has_locks_alone(tmp_path: Path) -> None:
     """A local destination gets no files, and no thread is started."""
-    with Leases(LocalStore(tmp_path / "out"), tmp_path / "locks") as ours:
-        with ours.hold("part-00000"), ours.hold_shared():
+    with Leases(LocalStore(tmp_path / "out"), tmp_path / "locks") as process:
+        with process.hold("part-00000"), process.hold_shared():
             with pytest.raises(HeldElsewhereError):
-                ours.hold("part-00000").__enter__()
-            assert ours.find_holder("part-00000") is not None
-        assert ours.find_holder("part-00000") is None
+                process.hold("part-00000").__enter__()
+            assert process.find_holder("part-00000") is not None
+        assert process.find_holder("part-00000") is None
     assert not (tmp_path / "out").exists()
 
 
@@ -254,10 +256,10 @@ def test_what_another_published_is_not_replaced(object_store: FsspecStore) -> No
 def test_nothing_is_sent_or_published_once_the_lease_is_lost(tmp_path: Path, object_store: FsspecStore) -> None:
     """No attempt and no file of the part; only the usage of its own journal is published when the part is left."""
     bench = Bench.of(tmp_path, object_store)
-    lost: list[str] = []
+    events: list[str] = []
 
     def check() -> None:
-        if lost:
+        if events:
             raise LeaseLostError("lost")
 
     async def work() -> None:
@@ -265,14 +267,14 @@ def test_nothing_is_sent_or_published_once_the_lease_is_lost(tmp_path: Path, obj
             part.hold(ExitStack(), check)
             for utterance in part.todo:
                 await bench.say(part, utterance)
-            lost.append("lease")
+            events.append("lease")
             with pytest.raises(LeaseLostError):
                 await part.intend(bench.attempt(part.rows.utterances[0]), None)
 
     asyncio.run(work())
-    publisher = PartCommitter(object_store, bench.mapper.roles, fence=check)
+    committer = PartCommitter(object_store, bench.mapper.roles, fence=check)
     with pytest.raises(LeaseLostError):
-        publisher.commit_part(bench.rows(), bench.replays())
+        committer.commit_part(bench.rows(), bench.replays())
     assert [object_store.names(table) for table in ("usage", "speech", "rejects", "done")] == [[], [], [], []]
-    publisher.suspend_part(bench.rows(), bench.replays())
+    committer.suspend_part(bench.rows(), bench.replays())
     assert object_store.names("usage")

@@ -39,7 +39,7 @@ def test_a_destination_that_is_a_file_is_told_as_such(tmp_path: Path) -> None:
 
 
 def test_many_may_write_one_name_at_a_time(tmp_path: Path) -> None:
-    """Two processes may seal a dataset at the same time: one of the two whole files remains."""
+    """Two processes may finalize a dataset at the same time: one of the two whole files remains."""
     store = LocalStore(tmp_path)
     failures: list[BaseException] = []
 

@@ -98,9 +98,9 @@ def test_a_home_that_nobody_knows_is_no_folder_of_that_name(monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     assert local_path("~nobody-of-this-name/a") == tmp_path / "~nobody-of-this-name" / "a"
     monkeypatch.setenv("HOME", "~")
-    with pytest.raises(ConfigurationError, match="no home is known") as told:
+    with pytest.raises(ConfigurationError, match="no home is known") as exc_info:
         local_path("~/out")
-    assert "HOME" in (told.value.hint or "")
+    assert "HOME" in (exc_info.value.hint or "")
     for name in ("", "file://", "file:///a%00b"):
         with pytest.raises(ConfigurationError, match="is not a name of a file"):
             local_path(name)

@@ -35,10 +35,10 @@ def test_the_first_place_that_can_be_written_is_taken(places: dict[str, Path], m
         assert folder.parent == places["tmp"]
     assert not folder.exists()
     monkeypatch.setattr(tempfile, "tempdir", NOWHERE)
-    with pytest.raises(StorageError, match=NOWHERE) as told:
+    with pytest.raises(StorageError, match=NOWHERE) as exc_info:
         scratch_root()
-    assert "`work_dir`" in (told.value.hint or "")
-    assert "TMPDIR" in (told.value.hint or "")
+    assert "`work_dir`" in (exc_info.value.hint or "")
+    assert "TMPDIR" in (exc_info.value.hint or "")
     assert scratch_root(places["work"]) == places["work"]
 
 
@@ -62,7 +62,7 @@ def test_journals_are_not_kept_where_nobody_knows_the_home(monkeypatch: pytest.M
     for name in ("XDG_STATE_HOME", "XDG_CACHE_HOME", "HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
-    with pytest.raises(StorageError, match="no home") as told:
+    with pytest.raises(StorageError, match="no home") as exc_info:
         state_folder()
-    assert "`work_dir`" in (told.value.hint or "")
+    assert "`work_dir`" in (exc_info.value.hint or "")
     assert scratch_root().is_absolute()

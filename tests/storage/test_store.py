@@ -114,12 +114,12 @@ def test_an_exception_while_staging_leaves_everything_as_it_was(
 def test_a_full_disk_while_staging_is_a_storage_error_that_names_the_file(store: Store) -> None:
     """The disk's error (ENOSPC) appears once, with the file's full name and a hint."""
     with (
-        pytest.raises(StorageError, match=r"writing .*part-00000\.parquet: No space left") as told,
+        pytest.raises(StorageError, match=r"writing .*part-00000\.parquet: No space left") as exc_info,
         store.stage("speech/part-00000.parquet"),
         Path("/dev/full").open("wb", buffering=0) as full,
     ):
         full.write(b"x")
-    assert told.value.hint is not None
+    assert exc_info.value.hint is not None
     assert store.read("speech/part-00000.parquet") is None
 
 
@@ -150,8 +150,8 @@ except StorageError as error:
 def test_a_disk_that_takes_no_more_leaves_no_file_at_all(tmp_path: Path, way: str) -> None:
     """A write that breaks off leaves neither the file nor a temporary file."""
     command = [sys.executable, "-c", _WITH_SMALL_FILES_ONLY, str(tmp_path / "out"), str(tmp_path / "staging"), way]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert "File too large" in said
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "File too large" in output
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
@@ -226,11 +226,11 @@ def test_a_link_below_a_local_store_is_not_followed(tmp_path: Path, way: str, pl
         (real / "speech/.x.tmp").symlink_to(outside / "x")
     name = "speech" if planted == "folder" and way in ("names", "remove_all", "below") else "speech/x"
     with suppress(StorageError):
-        found = _WAYS[way](store, name)
+        result = _WAYS[way](store, name)
         if way == "below":
-            found = LocalStore(real).subfolder("speech").names("")
+            result = LocalStore(real).subfolder("speech").names("")
         # A link that stands where a file is to be is replaced, moved or removed itself.
-        assert (planted, way) in {("file", one) for one in ("remove", "create", "write", "stage", "move to", "below")}
-        assert found in (None, False) or way in ("stage", "below")
+        assert (planted, way) in {("file", call) for call in ("remove", "create", "write", "stage", "move to", "below")}
+        assert result in (None, False) or way in ("stage", "below")
     assert (outside / "x").read_bytes() == b"theirs"
     assert os.listdir(outside) == ["x"]

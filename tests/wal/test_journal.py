@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import audio_of, speech_of
+from tests.builders import audio_of, make_speech
 from tests.disks import small_disk
 from tests.patience import patience
 from tts_pipeline.attempt import Attempt
@@ -362,9 +362,9 @@ def _until_full(folder: Path, reserve: DiskReserve | None, numbers: range) -> li
 def test_on_a_full_disk_nothing_new_is_sent_and_answers_still_fit(tmp_path: Path) -> None:
     """The first write to a full disk releases the reserve: intents are refused, answers are written into it."""
     with small_disk(tmp_path / "disk", 2_048) as disk:
-        ballast = DiskReserve(disk.folder, 1_048_576)
-        ballast.allocate()
-        outcomes = _until_full(disk.folder, ballast, range(14))
+        reserve = DiskReserve(disk.folder, 1_048_576)
+        reserve.allocate()
+        outcomes = _until_full(disk.folder, reserve, range(14))
         first = outcomes.index("intent refused") if "intent refused" in outcomes else 99
         assert 8 < first < 24, "it was full at about 1 MB"
         assert outcomes[:first] == ["intent written", "answer written"] * (first // 2)
@@ -387,7 +387,7 @@ def test_a_speech_whose_answer_had_no_room_is_not_done(tmp_path: Path) -> None:
     path = tmp_path / "x.journal"
     attempt = Attempt("a", "u", 0, 0, 1, None, 0, 5, 5, None, None)
     journal = Journal.create(path, HEADER)
-    values = SpeechValues.of(speech_of(Utterance("u", "Hello."), audio_of("Hello."), 6))
+    values = SpeechValues.of(make_speech(Utterance("u", "Hello."), audio_of("Hello."), 6))
     records = (Intent(attempt), Discarded("a"), SpeechRecord("u", 0, values, answer=0))
     journal.append([encode_frame(encode_record(record)) for record in records], durable=True)
     journal.close()
@@ -400,11 +400,11 @@ def test_a_speech_whose_answer_had_no_room_is_not_done(tmp_path: Path) -> None:
 def test_a_batch_that_fills_the_disk_is_told_one_by_one(tmp_path: Path) -> None:
     """Of one batch, written records stay, other intents are refused, and the rest goes into the reserve."""
     with small_disk(tmp_path / "disk", 2_048) as disk:
-        ballast = DiskReserve(disk.folder, 1_048_576)
-        ballast.allocate()
+        reserve = DiskReserve(disk.folder, 1_048_576)
+        reserve.allocate()
         journal = Journal.create(disk.folder / "x.journal", HEADER)
         outcomes: dict[int, bool] = {}
-        writer, deliveries = _writer(ballast)
+        writer, deliveries = _writer(reserve)
         writer.put(Append(journal, _record(99)))
         for number in range(15):  # one batch, because the first record is not reported yet
             done = partial(lambda number, error: outcomes.update({number: error is None}), number)

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.builders import FLASH_PRICE, NOW_US, audio_of, cost_of, settlement_of, speech_of
+from tests.builders import FLASH_PRICE, NOW_US, audio_of, cost_of, make_speech, settlement_of
 from tts_pipeline.attempt import Attempt, Outcome, Settlement
 from tts_pipeline.dataset.price_rows import price_row
 from tts_pipeline.models import Reject, Usage, Utterance, Word
@@ -39,7 +39,7 @@ from tts_pipeline.wal.records import (
 
 ATTEMPT = Attempt("a", "r", 0, 0, 1, "Cherry", NOW_US, 10, 12, FLASH_PRICE.price_id, cost_of(12))
 UTTERANCE = Utterance("r", "Hello.", {"voice": "Cherry"})
-SPEECH = SpeechValues.of(speech_of(UTTERANCE, audio_of("Hello."), 10))
+SPEECH = SpeechValues.of(make_speech(UTTERANCE, audio_of("Hello."), 10))
 REJECT = RejectValues.of(Reject(UTTERANCE, "permanent", "X", "why", 1, Decimal(0), "CNY", NOW_US))
 ANSWER = AnswerRecord(0, (Word("Hi", 0, 5, 0, None),), Usage(1), "q", ("silent",), "wav", 24_000, 1, 8)
 RECORDS: tuple[AnyRecord, ...] = (

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.builders import FLASH_PRICE, NOW_US, audio_of, cost_of, settlement_of, speech_of
+from tests.builders import FLASH_PRICE, NOW_US, audio_of, cost_of, make_speech, settlement_of
 from tts_pipeline.attempt import Attempt, Outcome
 from tts_pipeline.dataset.part_journals import journal_cost
 from tts_pipeline.errors import StorageError
@@ -55,14 +55,14 @@ def _intent(attempt: Attempt, boundaries: Any = None) -> bytes:
     return encode_record(Intent(attempt, boundaries))
 
 
-def _settled(attempt: Attempt, answer: Answer | None = None, **given: Any) -> tuple[bytes, bytes]:
-    record = Settled(settlement_of(attempt, **given), None if answer is None else AnswerRecord.of(answer))
+def _settled(attempt: Attempt, answer: Answer | None = None, **changes: Any) -> tuple[bytes, bytes]:
+    record = Settled(settlement_of(attempt, **changes), None if answer is None else AnswerRecord.of(answer))
     return encode_record(record), b"" if answer is None else answer.audio.data
 
 
 def _speech(utterance_id: str, *, answer: int | None = 0) -> bytes:
     utterance = Utterance(utterance_id, "Hello.")
-    values = SpeechValues.of(speech_of(utterance, audio_of("Hello."), 10))
+    values = SpeechValues.of(make_speech(utterance, audio_of("Hello."), 10))
     return encode_record(SpeechRecord(utterance_id, 0, values, answer))
 
 
@@ -288,7 +288,9 @@ def test_what_stands_behind_damage_is_read(frames: list[tuple[bytes, bytes]], da
         left = whole[:at] + new + whole[upto:]
         path.write_bytes(left)
         replay = _read(path)
-        untouched = [one for one, start, end in zip(frames, ends, ends[1:], strict=False) if end <= at or start >= upto]
+        untouched = [
+            frame for frame, start, end in zip(frames, ends, ends[1:], strict=False) if end <= at or start >= upto
+        ]
         intents = {orjson.loads(record)["attempt"]["attempt_id"] for record, _ in untouched if b'"intent"' in record}
         assert intents <= replay.attempts.keys()
         is_all = len(replay.attempts) == sum(b'"intent"' in record for record, _ in frames)

@@ -53,22 +53,22 @@ def _chunks(store: Store) -> dict[str, bytes]:
 
 def test_chunks_joined_are_the_journal(store: Store, journal: Journal) -> None:
     """Chunks have any size up to a bound; an existing chunk never changes, and nothing is sent twice."""
-    shipment = ShippedLog(store, journal)
-    shipment.send()
+    log = ShippedLog(store, journal)
+    log.send()
     assert _shipped(store) == journal.path.read_bytes()
     for payload_bytes in (100, JOURNAL_CHUNK_BYTES // 2, 2 * JOURNAL_CHUNK_BYTES):
         before = _chunks(store)
         _append(journal, payload_bytes)
-        assert shipment.has_more
-        shipment.send()
+        assert log.has_more
+        log.send()
         assert _shipped(store) == journal.path.read_bytes()
         assert before.items() <= _chunks(store).items()
     assert len(store.names(FOLDER)) == 3 + 3
     assert max(map(len, _chunks(store).values())) == JOURNAL_CHUNK_BYTES
     for name in store.names(FOLDER):
         store.remove(f"{FOLDER}/{name}")
-    assert not shipment.has_more
-    shipment.send()
+    assert not log.has_more
+    log.send()
     assert store.names(FOLDER) == []
 
 
@@ -77,12 +77,12 @@ def test_a_chunk_that_failed_is_sent_again_as_it_was(tmp_path: Path, journal: Jo
     store = open_store(tmp_path / "out", tmp_path / "staging")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / FOLDER).write_text("in the way")
-    shipment, size_bytes = ShippedLog(store, journal), journal.size_bytes
+    log, size_bytes = ShippedLog(store, journal), journal.size_bytes
     with pytest.raises(StorageError):
-        shipment.send()
+        log.send()
     (tmp_path / "out" / FOLDER).unlink()
     _append(journal, 1_000)
-    shipment.send()
+    log.send()
     assert [len(chunk) for chunk in _chunks(store).values()] == [size_bytes, journal.size_bytes - size_bytes]
 
 
@@ -97,10 +97,10 @@ def test_what_is_not_whole_is_not_sent(store: Store, journal: Journal) -> None:
 
 def test_after_the_end_nothing_is_sent(store: Store, journal: Journal) -> None:
     """After the part is published, its journal and its chunks are removed."""
-    shipment = ShippedLog(store, journal)
-    shipment.close()
+    log = ShippedLog(store, journal)
+    log.close()
     journal.path.unlink()
-    shipment.send()
+    log.send()
     assert store.names(FOLDER) == []
 
 

@@ -42,9 +42,9 @@ def test_one_coding_is_inflated(codings: str, data: bytes, whole: bytes, step: i
 @pytest.mark.parametrize("codings", ["gzip, gzip", "br", "zstd", "deflate,gzip", "compress", "gzip;q=1", "\xff"])
 def test_other_codings_are_refused(codings: str) -> None:
     """What nobody asked for and is not read will come again: it is bought once."""
-    with pytest.raises(UnreadableError) as caught:
+    with pytest.raises(UnreadableError) as exc_info:
         ContentDecoder(codings)
-    assert (caught.value.code, caught.value.may_be_billed) == ("UnsupportedCoding", True)
+    assert (exc_info.value.code, exc_info.value.may_be_billed) == ("UnsupportedCoding", True)
 
 
 @pytest.mark.parametrize("step", [1, 1_000_000])
@@ -64,9 +64,9 @@ def test_other_codings_are_refused(codings: str) -> None:
 )
 def test_what_is_cut_or_damaged_is_malformed(codings: str, data: bytes, step: int) -> None:
     """Never half a body, nor more than one."""
-    with pytest.raises(TransientError) as caught:
+    with pytest.raises(TransientError) as exc_info:
         decode_body(codings, data, step)
-    assert (caught.value.code, caught.value.may_be_billed) == ("MalformedBody", True)
+    assert (exc_info.value.code, exc_info.value.may_be_billed) == ("MalformedBody", True)
 
 
 def test_a_bomb_is_inflated_only_as_far_as_somebody_asks() -> None:

@@ -153,9 +153,9 @@ CASES: list[tuple[int, bytes, type[ServiceError], str]] = [
 @pytest.mark.parametrize(("status", "body", "error", "code"), CASES)
 def test_forms_and_classes(status: int, body: bytes, error: type[ServiceError], code: str) -> None:
     """What the caller does about it decides the class; the code is the service's own where it has one."""
-    met = classify(status, {}, body)
-    assert (type(met), met.code) == (error, code)
-    assert met.http_status == status
+    failure = classify(status, {}, body)
+    assert (type(failure), failure.code) == (error, code)
+    assert failure.http_status == status
 
 
 @pytest.mark.parametrize(
@@ -196,8 +196,8 @@ def test_what_brought_something_may_be_billed() -> None:
 def test_what_is_known_of_the_request_is_kept() -> None:
     """Request id, charged characters, status and message go with the error."""
     body = orjson.dumps({"request_id": "b", "code": "InternalError", "message": "so sorry", "usage": {"characters": 9}})
-    met = classify(500, {"x-request-id": "h"}, body)
-    assert (met.request_id, met.characters_reported, met.message) == ("b", 9, "so sorry")
+    failure = classify(500, {"x-request-id": "h"}, body)
+    assert (failure.request_id, failure.characters_reported, failure.message) == ("b", 9, "so sorry")
     assert classify(500, {"x-request-id": "h"}, b"").request_id == "h"
     assert classify(503, {}, b"").message == "HTTP 503 Service Unavailable"
     assert classify(599, {}, b"").message == "HTTP 599"
@@ -236,26 +236,31 @@ def test_a_hint_says_what_to_do(status: int) -> None:
 )
 def test_a_told_input_limit_is_learnt(status: int, body: bytes, limit: int | None) -> None:
     """A text refused as too long is permanent whatever the code, and the service's own number goes with it."""
-    met = classify(status, {}, body)
-    assert met.input_limit == limit
-    assert limit is None or type(met) is PermanentError
+    failure = classify(status, {}, body)
+    assert failure.input_limit == limit
+    assert limit is None or type(failure) is PermanentError
 
 
 def test_a_parsed_object_takes_the_events_status() -> None:
     """The class follows the event's status, the bill the HTTP status."""
-    met = classify_payload({"message": "m"}, 200, {}, event_status=403)
-    assert (type(met), met.code, met.may_be_billed, met.http_status) == (SuspectError, "HTTP403", True, 200)
+    failure = classify_payload({"message": "m"}, 200, {}, event_status=403)
+    assert (type(failure), failure.code, failure.may_be_billed, failure.http_status) == (
+        SuspectError,
+        "HTTP403",
+        True,
+        200,
+    )
 
 
 def test_our_own_codes() -> None:
     """Answers that should have been successes: transient where another may be whole, permanent where it cannot help."""
     reply = Response(200, {"x-request-id": "h"}, b"")
-    met = [
+    errors = [
         malformed_error("CutStream", "cut", reply),
         missing_audio_error("none", reply, is_unreadable=False),
         missing_audio_error("what", reply, is_unreadable=True, request_id="b"),
     ]
-    assert [(type(error), error.code, error.request_id, error.may_be_billed) for error in met] == [
+    assert [(type(error), error.code, error.request_id, error.may_be_billed) for error in errors] == [
         (TransientError, "CutStream", "h", True),
         (TransientError, "NoAudio", "h", True),
         (UnreadableError, "UnreadableAudio", "b", True),

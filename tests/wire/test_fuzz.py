@@ -244,9 +244,9 @@ def test_a_damaged_answer_is_audio_or_one_of_our_errors(seed: int) -> None:
 
 def test_the_mutants_are_made_of_all_there_is() -> None:
     """Undamaged, they are audio of every format, links, and every kind of failure; damaged, still some of each."""
-    found = [outcome_of(reply) for reply in corpus()]
-    assert {audio.format for audio in found if isinstance(audio, Audio)} == {"wav", "mp3", "flac", "ogg"}
-    assert {type(error) for error in found if isinstance(error, ServiceError)} == {
+    outcomes = [outcome_of(reply) for reply in corpus()]
+    assert {audio.format for audio in outcomes if isinstance(audio, Audio)} == {"wav", "mp3", "flac", "ogg"}
+    assert {type(error) for error in outcomes if isinstance(error, ServiceError)} == {
         *(TransientError, ThrottledError, PermanentError, SuspectError, FatalError, UnreadableError)
     }
     chance = Random(9)

@@ -37,15 +37,15 @@ def test_text_of_a_million_values_costs_no_memory(status: int, head: bytes, repe
     body = head + repeated * (SIZE // len(repeated)) + tail
     tracemalloc.start()
     try:
-        with pytest.raises(ServiceError) as met:
+        with pytest.raises(ServiceError) as exc_info:
             parse_response(Response(status, {"content-type": "application/json"}, body))
         _, peak_bytes = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert peak_bytes < 60_000_000
-    assert met.value.may_be_billed
+    assert exc_info.value.may_be_billed
     if status == 200:
-        assert (type(met.value), met.value.code) == (PermanentError, "AnswerTooLarge")
+        assert (type(exc_info.value), exc_info.value.code) == (PermanentError, "AnswerTooLarge")
 
 
 @pytest.mark.parametrize(
@@ -54,17 +54,17 @@ def test_text_of_a_million_values_costs_no_memory(status: int, head: bytes, repe
 )
 def test_depth_and_numbers_are_no_other_exception(body: bytes) -> None:
     """Nesting beyond what a stack takes, numbers of 300,000 digits, NaN: a malformed body like any other."""
-    with pytest.raises(TransientError) as met:
+    with pytest.raises(TransientError) as exc_info:
         parse_response(Response(200, {}, body))
-    assert met.value.code == "MalformedBody"
+    assert exc_info.value.code == "MalformedBody"
 
 
 @pytest.mark.parametrize("depth", [10, 300, 1_000])
 def test_a_failing_body_may_be_deep(depth: int) -> None:
     """What can be read need not be possible to write again."""
-    with pytest.raises(ServiceError) as met:
+    with pytest.raises(ServiceError) as exc_info:
         parse_response(Response(500, {}, b'{"detail":' + b"[" * depth + b"1" + b"]" * depth + b"}"))
-    assert len(str(met.value)) < 1_500
+    assert len(str(exc_info.value)) < 1_500
 
 
 def test_the_longest_speech_fits() -> None:

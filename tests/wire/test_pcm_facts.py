@@ -75,8 +75,8 @@ def test_names_of_formats(name: str, facts: PcmFacts) -> None:
 
 def test_other_facts_and_other_headers() -> None:
     """Channels, bits and byte order by any of their names; codings of the transfer are none of the sound."""
-    told = {"x-channels": "2", "x-bits-per-sample": "24", "X-Endianness": "big-endian", "content-encoding": "raw"}
-    assert facts_of_fields(told.items()) == PcmFacts(None, 2, 24, None, True)
+    headers = {"x-channels": "2", "x-bits-per-sample": "24", "X-Endianness": "big-endian", "content-encoding": "raw"}
+    assert facts_of_fields(headers.items()) == PcmFacts(None, 2, 24, None, True)
     assert facts_of_fields({"rate": 1.1, "x-ratelimit": "16000", "x-rate": None}.items()) == NO_FACTS
 
 

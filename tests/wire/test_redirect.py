@@ -67,9 +67,9 @@ def test_the_same_request_goes_to_the_same_host(status: int, url: str, location:
 )
 def test_no_key_goes_anywhere_else(status: int, url: str, location: str | None) -> None:
     """Another host or port, plain http, another scheme, a login, or nothing at all: told, and nothing was billed."""
-    with pytest.raises(FatalError) as caught:
+    with pytest.raises(FatalError) as exc_info:
         redirected_to(status, location, url)
-    error = caught.value
+    error = exc_info.value
     assert (error.code, error.http_status, error.may_be_billed) == ("Redirected", status, False)
     assert "the service's address redirects" in error.message
     assert "pass" not in error.message.replace("passwd", "")
@@ -89,12 +89,12 @@ def test_no_key_goes_anywhere_else(status: int, url: str, location: str | None) 
 )
 def test_a_redirect_to_the_same_route_is_the_services_address(status: int, url: str, location: str) -> None:
     """No audio is there: it is told which address to use, without what may be a secret."""
-    with pytest.raises(FatalError) as caught:
+    with pytest.raises(FatalError) as exc_info:
         redirected_to(status, location, url)
-    assert caught.value.code == "Redirected"
+    assert exc_info.value.code == "Redirected"
     shown = location.replace("user:secret@", "").replace("?key=secret", "")
     assert caught.value.message.endswith(f"redirects to {shown}")
-    assert "secret" not in str(caught.value)
+    assert "secret" not in str(exc_info.value)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303])

@@ -138,9 +138,9 @@ def test_an_unknown_dialect_is_a_setting_to_correct() -> None:
 
 def test_broken_unicode_is_a_reject_that_cost_nothing() -> None:
     """A lone surrogate has no UTF-8: the row is refused before anything is sent."""
-    with pytest.raises(PermanentError) as refused:
+    with pytest.raises(PermanentError) as exc_info:
         build_request(SERVICE, CARD, "\ud800", {})
-    assert (refused.value.code, refused.value.may_be_billed) == ("UnencodableText", False)
+    assert (exc_info.value.code, exc_info.value.may_be_billed) == ("UnencodableText", False)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
@@ -163,7 +163,7 @@ def test_a_service_may_need_a_query_and_headers() -> None:
         {"query": headers},
         {"query": query, "headers": headers},
     ]
-    keys = {build_request(replace(SERVICE, **given), CARD, "Hi", {}).request_key for given in variants}
+    keys = {build_request(replace(SERVICE, **changes), CARD, "Hi", {}).request_key for changes in variants}
     assert len(keys | {plain.request_key}) == 5
     assert request.request_key in keys
     assert build_request(replace(SERVICE, key_header="api-key"), CARD, "Hi", {}).request_key == plain.request_key

@@ -192,10 +192,10 @@ def test_json_is_whole_however_the_connection_ended() -> None:
 @pytest.mark.parametrize("label", ["application/json", "audio/mpeg"])
 def test_an_unusable_success_is_transient_and_may_be_billed(body: bytes, code: str, label: str) -> None:
     """Zero bytes, cut JSON, no audio, broken base64, somebody's page: never half a row, whatever the label."""
-    with pytest.raises(TransientError) as met:
+    with pytest.raises(TransientError) as exc_info:
         parse_response(make_response(body, headers={"content-type": label, "x-request-id": "r"}))
-    assert (met.value.code, met.value.may_be_billed, met.value.http_status) == (code, True, 200)
-    assert met.value.request_id in {"r", "req-1"}
+    assert (exc_info.value.code, exc_info.value.may_be_billed, exc_info.value.http_status) == (code, True, 200)
+    assert exc_info.value.request_id in {"r", "req-1"}
 
 
 @pytest.mark.parametrize(
@@ -212,11 +212,11 @@ def test_an_unusable_success_is_transient_and_may_be_billed(body: bytes, code: s
 )
 def test_what_cannot_be_read_would_not_be_the_next_time(body: object) -> None:
     """Whole and well-formed, with something that is no audio we know: never bought again, and told by its keys."""
-    with pytest.raises(UnreadableError) as met:
+    with pytest.raises(UnreadableError) as exc_info:
         parse_response(make_response(body))
-    assert (met.value.code, met.value.may_be_billed) == ("UnreadableAudio", True)
-    assert "JSON with the keys " in met.value.message
-    assert "Zm9v" not in str(met.value)
+    assert (exc_info.value.code, exc_info.value.may_be_billed) == ("UnreadableAudio", True)
+    assert "JSON with the keys " in exc_info.value.message
+    assert "Zm9v" not in str(exc_info.value)
 
 
 @pytest.mark.parametrize(
@@ -232,10 +232,10 @@ def test_what_cannot_be_read_would_not_be_the_next_time(body: object) -> None:
 )
 def test_failures_inside_a_200(body: object, error: type[ServiceError], code: str) -> None:
     """The code decides the class; it may have been billed, unless it is an account's failure or a rate."""
-    with pytest.raises(error) as met:
+    with pytest.raises(error) as exc_info:
         parse_response(make_response(body))
     billed = error not in (FatalError, ThrottledError)
-    assert (met.value.code, met.value.may_be_billed, met.value.http_status) == (code, billed, 200)
+    assert (exc_info.value.code, exc_info.value.may_be_billed, exc_info.value.http_status) == (code, billed, 200)
 
 
 def test_statuses_that_are_no_success() -> None:
@@ -250,9 +250,9 @@ def test_a_date_to_retry_at_is_held_against_the_date_of_the_answer() -> None:
     """The two clocks need not agree; without a date of its own, the answer says nothing."""
     headers = {"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}
     for date, wait_s in (({"date": "Wed, 21 Oct 2026 07:27:50 GMT"}, 10.0), ({}, None)):
-        with pytest.raises(ThrottledError) as met:
+        with pytest.raises(ThrottledError) as exc_info:
             parse_response(make_response(b"", 429, {**headers, **date}))
-        assert met.value.retry_after_s == wait_s
+        assert exc_info.value.retry_after_s == wait_s
 
 
 def test_the_request_id_may_be_in_the_headers() -> None:

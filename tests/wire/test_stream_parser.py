@@ -58,9 +58,9 @@ def test_ali_frames() -> None:
 
 def test_the_last_usage_that_is_told_counts() -> None:
     """Usage grows from frame to frame, and a frame without any does not undo it."""
-    told = [frame({"usage": {"characters": count}}) for count in (3, 12)]
+    frames = [frame({"usage": {"characters": count}}) for count in (3, 12)]
     last = frame({"output": {"finish_reason": "stop"}})
-    assert parse_body(ali_chunk(b"ab") + b"".join(told) + last).usage == Usage(characters_reported=12)
+    assert parse_body(ali_chunk(b"ab") + b"".join(frames) + last).usage == Usage(characters_reported=12)
 
 
 def test_openai_frames() -> None:
@@ -93,9 +93,9 @@ def test_a_damaged_chunk_beside_a_url() -> None:
     damaged = frame({"output": {"audio": {"data": "%%%"}, "finish_reason": "null"}})
     assert parse_body(ali_chunk(b"ab") + damaged + LAST).url == URL
     last = frame({"output": {"finish_reason": "stop"}})
-    with pytest.raises(UnreadableError) as met:
+    with pytest.raises(UnreadableError) as exc_info:
         parse_body(ali_chunk(b"ab") + damaged + last)
-    assert met.value.code == "UnreadableAudio"
+    assert exc_info.value.code == "UnreadableAudio"
 
 
 @pytest.mark.parametrize(
@@ -111,9 +111,9 @@ def test_a_damaged_chunk_beside_a_url() -> None:
 )
 def test_half_a_stream_is_never_half_a_row(body: bytes, code: str) -> None:
     """Without its last frame, or with a damaged one, nothing is kept; it may have been billed."""
-    with pytest.raises(TransientError) as met:
+    with pytest.raises(TransientError) as exc_info:
         parse_body(body)
-    assert (met.value.code, met.value.may_be_billed) == (code, True)
+    assert (exc_info.value.code, exc_info.value.may_be_billed) == (code, True)
 
 
 def test_every_cut_of_a_stream_is_noticed() -> None:
@@ -143,9 +143,9 @@ def test_every_cut_of_a_stream_is_noticed() -> None:
 )
 def test_errors_inside_a_stream(event: bytes, error: type[ServiceError], code: str) -> None:
     """An error after half of the audio is the answer's end; the 200 before it may have been billed."""
-    with pytest.raises(error) as met:
+    with pytest.raises(error) as exc_info:
         parse_body(ali_chunk(b"ab") + event)
-    assert (met.value.code, met.value.may_be_billed, met.value.http_status) == (code, True, 200)
+    assert (exc_info.value.code, exc_info.value.may_be_billed, exc_info.value.http_status) == (code, True, 200)
 
 
 def test_words_are_cumulative_in_streams() -> None:
@@ -183,9 +183,9 @@ def test_a_stream_of_hex_that_repeats_all_of_it(cut: int, tail: bytes) -> None:
         reading = parse_body(body + tail)
         assert (reading.data, reading.request_id) == (SOUND, "t")
     assert parse_body(hex_event(SOUND[:600], 1) + hex_event(SOUND[600:], 2)).data == SOUND
-    with pytest.raises(TransientError) as met:
+    with pytest.raises(TransientError) as exc_info:
         parse_body(first)
-    assert met.value.code == "CutStream"
+    assert exc_info.value.code == "CutStream"
 
 
 @pytest.mark.parametrize(

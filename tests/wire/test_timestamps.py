@@ -63,8 +63,8 @@ CHARACTERS = {
 )
 def test_every_form_means_the_same(payload: dict[str, Any]) -> None:
     """Milliseconds and seconds, objects and arrays, words and characters, wherever they are."""
-    found = find_words(orjson.loads(orjson.dumps(payload)))
-    assert tuple(TimedText(word.text, word.start_ms, word.end_ms) for word in found or ()) == HI_YOU
+    words = find_words(orjson.loads(orjson.dumps(payload)))
+    assert tuple(TimedText(word.text, word.start_ms, word.end_ms) for word in words or ()) == HI_YOU
 
 
 def test_places_are_kept_where_they_are_told() -> None:
@@ -76,7 +76,7 @@ def test_places_are_kept_where_they_are_told() -> None:
 def test_characters_of_scripts_without_spaces_are_words() -> None:
     """Without spaces there is no other end of a word."""
     times = [0.0, 0.1, 0.2, 0.3, 0.4]
-    found = find_words(
+    words = find_words(
         {
             "alignment": {
                 "characters": list("你好ab안"),
@@ -85,7 +85,7 @@ def test_characters_of_scripts_without_spaces_are_words() -> None:
             }
         }
     )
-    assert [word.text for word in found or ()] == ["你", "好", "ab안"]
+    assert [word.text for word in words or ()] == ["你", "好", "ab안"]
 
 
 @pytest.mark.parametrize(
@@ -128,8 +128,8 @@ def test_a_ragged_list_is_an_error(payload: dict[str, Any]) -> None:
 
 def test_repeated_words_of_a_stream_are_kept_once() -> None:
     """Equal words at other times stay; a corrected end wins; the order is that of first mention."""
-    said = [TimedText("a", 0, 5, 0), TimedText("a", 9, 12, 2), TimedText("a", 0, 8, 0)]
-    assert merge_words(said) == (TimedText("a", 0, 8, 0), TimedText("a", 9, 12, 2))
+    words = [TimedText("a", 0, 5, 0), TimedText("a", 9, 12, 2), TimedText("a", 0, 8, 0)]
+    assert merge_words(words) == (TimedText("a", 0, 8, 0), TimedText("a", 9, 12, 2))
 
 
 def test_words_are_placed_in_the_text() -> None:
@@ -203,8 +203,8 @@ def test_what_is_stored_is_ordered_within_the_audio_and_within_the_text(
 def test_the_words_of_a_text_are_found_in_it(words: list[str]) -> None:
     """Spoken word by word, without places from the service, every word is where it stands."""
     text = " ".join(words)
-    said = [TimedText(word, at * 100, at * 100 + 90) for at, word in enumerate(words)]
-    placed, _ = align_words(said, text, len(words) * 100)
+    timed_words = [TimedText(word, at * 100, at * 100 + 90) for at, word in enumerate(words)]
+    placed, _ = align_words(timed_words, text, len(words) * 100)
     assert [text[word.text_start : word.text_end] for word in placed or ()] == words
     assert [word.text_start for word in placed or ()] == [
         len(" ".join(words[:at])) + (at > 0) for at in range(len(words))

@@ -151,10 +151,10 @@ CASES: list[tuple[int, dict[str, Any], type[ServiceError], str]] = [
 def test_each_maker_is_understood(status: int, payload: dict[str, Any], error: type[ServiceError], code: str) -> None:
     """Its class is what to do about it; a key, an account and a rate cost nothing, also inside a 200."""
     body = orjson.dumps(payload)
-    met = classify(status, {}, body)
-    assert (type(met), met.code, met.http_status) == (error, code, status)
+    failure = classify(status, {}, body)
+    assert (type(failure), failure.code, failure.http_status) == (error, code, status)
     if issubclass(error, FatalError | ThrottledError):
-        assert not met.may_be_billed
+        assert not failure.may_be_billed
     if status == 200:
         with pytest.raises(error):
             parse_response(Response(200, {"content-type": "application/json"}, body))
@@ -164,8 +164,8 @@ def test_each_maker_is_understood(status: int, payload: dict[str, Any], error: t
 def test_amazons_type_stands_in_a_header(kind: str) -> None:
     """Under an HTTP 400, with nothing telling in the body."""
     assert type(classify(400, {"x-amzn-errortype": kind}, b'{"message":"Rate exceeded"}')) is ThrottledError
-    met = classify(400, {"x-amzn-errortype": "TextLengthExceededException"}, b"{}")
-    assert (type(met), met.code) == (PermanentError, "TextLengthExceededException")
+    failure = classify(400, {"x-amzn-errortype": "TextLengthExceededException"}, b"{}")
+    assert (type(failure), failure.code) == (PermanentError, "TextLengthExceededException")
 
 
 @pytest.mark.parametrize(

@@ -9,18 +9,18 @@ from tts_pipeline.wire.word_aligner import WordAligner, fold, is_unspaced
 
 def aligned_texts(text: str, *words: str | tuple[str, int, int]) -> list[str | None]:
     """Return the piece of text at each word's place; None where it has none."""
-    placer = WordAligner(text)
+    aligner = WordAligner(text)
     for word in words:
-        placer.add_word(*(word if isinstance(word, tuple) else (word, None, None)))
-    return [None if start is None else text[start:end] for start, end in placer.spans()]
+        aligner.add_word(*(word if isinstance(word, tuple) else (word, None, None)))
+    return [None if start is None else text[start:end] for start, end in aligner.spans()]
 
 
 def aligned_starts(text: str, *words: str | tuple[str, int, int]) -> list[int | None]:
     """Return where each word begins."""
-    placer = WordAligner(text)
+    aligner = WordAligner(text)
     for word in words:
-        placer.add_word(*(word if isinstance(word, tuple) else (word, None, None)))
-    return [start for start, _ in placer.spans()]
+        aligner.add_word(*(word if isinstance(word, tuple) else (word, None, None)))
+    return [start for start, _ in aligner.spans()]
 
 
 def test_the_next_equal_word_is_meant() -> None:

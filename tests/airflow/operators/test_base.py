@@ -24,8 +24,8 @@ from tts_pipeline.emulator.local_service import LocalService
 WRONG_KEY = {"what": "error", "status": 401, "code": "InvalidApiKey", "message": "no such key", "after": 7}
 
 
-def _speak(folder: Path, **given: Any) -> SpeechSynthesizeOperator:
-    return SpeechSynthesizeOperator(task_id="speak", **job_fields(folder, **given))
+def _speak(folder: Path, **changes: Any) -> SpeechSynthesizeOperator:
+    return SpeechSynthesizeOperator(task_id="speak", **job_fields(folder, **changes))
 
 
 def test_every_request_says_whose_it_was(tmp_path: Path, service: LocalService) -> None:
@@ -58,9 +58,9 @@ def test_folders_are_columns_unless_it_is_said(tmp_path: Path, service: LocalSer
     """As for a run: by a field of the task, or in the whole value."""
     write_lines(tmp_path / "in" / "night=1" / "lines.parquet", 2)
     cases: list[dict[str, Any]] = [{}, {"hive": False}, {"columns": InputColumns(hive=False)}]
-    for number, given in enumerate(cases):
+    for number, changes in enumerate(cases):
         out = tmp_path / str(number)
-        run_task(_speak(tmp_path, source=str(tmp_path / "in"), destination=str(out), **given))
+        run_task(_speak(tmp_path, source=str(tmp_path / "in"), destination=str(out), **changes))
         assert ("night" in read_table(out, "speech").column_names) == (number == 0)
 
 
@@ -68,9 +68,9 @@ def test_a_fatal_error_fails_without_a_retry_and_keeps_what_is_done(tmp_path: Pa
     """A wrong key is wrong in the next try too; when it is mended, nothing is bought again."""
     write_lines(tmp_path / "lines.parquet", 12)
     service.set_faults([WRONG_KEY])
-    with pytest.raises(AirflowFailException, match=r"InvalidApiKey.*clear the task to go on") as raised:
+    with pytest.raises(AirflowFailException, match=r"InvalidApiKey.*clear the task to go on") as exc_info:
         run_task(_speak(tmp_path, limits={"max_concurrency": 1}))
-    assert KEY not in str(raised.value)
+    assert KEY not in str(exc_info.value)
     service.clear_faults()
     assert run_task(_speak(tmp_path))["speech"] == 12
     assert service.bill()["charged"] == 12
@@ -113,25 +113,25 @@ def test_an_outage_is_retried(tmp_path: Path, service: LocalService) -> None:
     """It may be over by the next try."""
     write_lines(tmp_path / "lines.parquet", 3)
     service.set_faults([{"what": "error", "status": 503, "code": "Unavailable", "message": "down"}])
-    with pytest.raises(AirflowException, match="clear the task to go on") as raised:
+    with pytest.raises(AirflowException, match="clear the task to go on") as exc_info:
         run_task(_speak(tmp_path, limits={"max_outage_s": 0.2, "retry_wait_s": 0.01}))
-    assert not isinstance(raised.value, AirflowFailException)
+    assert not isinstance(exc_info.value, AirflowFailException)
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("changes", "message"),
     [({"model": "no-such-model", "parameters": {}, "columns": {"voice": "speaker"}}, "speaker"),
      ({"parameters": {"voice": "Nobody"}}, "Nobody"),
      ({"speech_conn_id": "speech_wrong"}, "names no service")],
 )  # fmt: skip
 def test_a_wrong_setting_is_never_retried(
-    tmp_path: Path, service: LocalService, monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], said: str
+    tmp_path: Path, service: LocalService, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], message: str
 ) -> None:
     """It is said before anything is sent."""
     monkeypatch.setenv("AIRFLOW_CONN_SPEECH_WRONG", '{"conn_type": "speech", "password": "sk-unused"}')
     write_lines(tmp_path / "lines.parquet", 3)
-    with pytest.raises(AirflowFailException, match=said):
-        run_task(_speak(tmp_path, **given))
+    with pytest.raises(AirflowFailException, match=message):
+        run_task(_speak(tmp_path, **changes))
     assert service.bill()["received"] == 0
 
 
@@ -147,10 +147,10 @@ def test_a_long_pause_is_waited_for_without_a_slot(tmp_path: Path, service: Loca
     write_lines(tmp_path / "lines.parquet", 12)
     service.set_faults([{"what": "throttle", "retry_after_s": 600, "after": 5, "count": 1}])
     task = _speak(tmp_path, limits={"max_concurrency": 1})
-    with pytest.raises(TaskDeferred) as raised:
+    with pytest.raises(TaskDeferred) as exc_info:
         run_task(task)
-    assert raised.value.method_name == "resume"
-    wait = raised.value.trigger.serialize()[1]["moment"] - datetime.now(UTC)
+    assert exc_info.value.method_name == "resume"
+    wait = exc_info.value.trigger.serialize()[1]["moment"] - datetime.now(UTC)
     assert timedelta(seconds=590) < wait <= timedelta(seconds=600)
     result = task.resume(context_of(task), event=datetime.now(UTC))
     assert result["speech"] == 12
@@ -168,9 +168,9 @@ def test_without_deferral_a_long_pause_is_a_failure_that_is_retried(tmp_path: Pa
     """The message says until when; what is done is kept."""
     write_lines(tmp_path / "lines.parquet", 6)
     service.set_faults([{"what": "throttle", "retry_after_s": 7_200, "after": 2, "count": 1}])
-    with pytest.raises(AirflowException, match="until") as raised:
+    with pytest.raises(AirflowException, match="until") as exc_info:
         run_task(_speak(tmp_path, defer_after=None))
-    assert not isinstance(raised.value, AirflowFailException)
+    assert not isinstance(exc_info.value, AirflowFailException)
 
 
 def test_the_link_leads_to_the_dataset_or_to_its_page(

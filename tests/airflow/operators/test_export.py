@@ -28,8 +28,8 @@ def dataset(tmp_path: Path, service: LocalService) -> str:
     return str(run_task(SpeechSynthesizeOperator(task_id="speak", **job_fields(tmp_path)))["dataset"])
 
 
-def _export(dataset: str, destination: Path, **given: Any) -> SpeechExportOperator:
-    fields = {"as_": "files", **given}
+def _export(dataset: str, destination: Path, **changes: Any) -> SpeechExportOperator:
+    fields = {"as_": "files", **changes}
     return SpeechExportOperator(task_id="export", dataset=dataset, destination=str(destination), **fields)
 
 
@@ -45,12 +45,12 @@ def test_a_file_for_each_utterance(dataset: str, tmp_path: Path) -> None:
 
 def test_filters_and_splits_are_the_doors_own(dataset: str, tmp_path: Path) -> None:
     """They are passed on as they are."""
-    where = "utterance_id < 'r5'"
-    made = run_task(_export(dataset, tmp_path / "audio", as_="nemo", where=where, split="train=0.5,rest=0.5"))
-    kept = pl.read_parquet(f"{dataset}/speech/*.parquet", columns=["utterance_id"]).filter(
+    condition = "utterance_id < 'r5'"
+    made = run_task(_export(dataset, tmp_path / "audio", as_="nemo", where=condition, split="train=0.5,rest=0.5"))
+    rows = pl.read_parquet(f"{dataset}/speech/*.parquet", columns=["utterance_id"]).filter(
         pl.col("utterance_id") < "r5"
     )
-    assert made["rows"] == sum(made["splits"].values()) == len(kept) < 12
+    assert made["rows"] == sum(made["splits"].values()) == len(rows) < 12
 
 
 def test_the_event_of_an_outlet_tells_the_counts(dataset: str, tmp_path: Path) -> None:
@@ -60,8 +60,8 @@ def test_the_event_of_an_outlet_tells_the_counts(dataset: str, tmp_path: Path) -
     assert (events[outlet].extra["rows"], events[outlet].extra["as"]) == (12, "files")
 
 
-@pytest.mark.parametrize("given", [{"as_": "tapes"}, {"where": "no_such_column = 1"}, {"split": "train=2"}])
-def test_what_is_wrong_is_not_retried(dataset: str, tmp_path: Path, given: dict[str, str]) -> None:
+@pytest.mark.parametrize("changes", [{"as_": "tapes"}, {"where": "no_such_column = 1"}, {"split": "train=2"}])
+def test_what_is_wrong_is_not_retried(dataset: str, tmp_path: Path, changes: dict[str, str]) -> None:
     """However often it is tried, it stays wrong."""
     with pytest.raises(AirflowFailException):
-        run_task(_export(dataset, tmp_path / "audio", **given))
+        run_task(_export(dataset, tmp_path / "audio", **changes))

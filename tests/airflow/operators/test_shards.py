@@ -27,17 +27,17 @@ from tts_pipeline.config import BudgetCap
 from tts_pipeline.emulator.local_service import LocalService
 
 
-def _plan(folder: Path, max_shards: int = 3, **given: Any) -> Any:
-    return run_task(SpeechPlanOperator(task_id="plan", max_shards=max_shards, **job_fields(folder, **given)))
+def _plan(folder: Path, max_shards: int = 3, **changes: Any) -> Any:
+    return run_task(SpeechPlanOperator(task_id="plan", max_shards=max_shards, **job_fields(folder, **changes)))
 
 
-def _shard(folder: Path, shard: Any, **given: Any) -> SpeechSynthesizeShardOperator:
-    return SpeechSynthesizeShardOperator(task_id="synthesize", shard=shard, **job_fields(folder, **given))
+def _shard(folder: Path, shard: Any, **changes: Any) -> SpeechSynthesizeShardOperator:
+    return SpeechSynthesizeShardOperator(task_id="synthesize", shard=shard, **job_fields(folder, **changes))
 
 
-def _publish(folder: Path, **given: Any) -> Any:
-    outlets = given.pop("outlets", [])
-    return SpeechPublishOperator(task_id="publish", outlets=outlets, **job_fields(folder, **given))
+def _publish(folder: Path, **changes: Any) -> Any:
+    outlets = changes.pop("outlets", [])
+    return SpeechPublishOperator(task_id="publish", outlets=outlets, **job_fields(folder, **changes))
 
 
 def test_plan_shards_publish(tmp_path: Path, service: LocalService) -> None:
@@ -117,11 +117,11 @@ def test_publishing_too_early_is_told_and_retried(tmp_path: Path, service: Local
 def test_shards_divide_the_cap(tmp_path: Path, service: LocalService) -> None:
     """All of them together spend no more than the job may, also when they are tried again."""
     write_lines(tmp_path / "lines.parquet", 60)
-    given = {"options": {"budget": BudgetCap(max_characters=200)}}
-    shards = _plan(tmp_path, 4, **given)
+    changes = {"options": {"budget": BudgetCap(max_characters=200)}}
+    shards = _plan(tmp_path, 4, **changes)
     for shard in [*shards, *shards]:
         with pytest.raises(AirflowException, match="cap"):
-            run_task(_shard(tmp_path, shard, **given))
+            run_task(_shard(tmp_path, shard, **changes))
     assert 100 < service.bill()["characters"] <= 200
 
 
@@ -129,14 +129,14 @@ def test_a_share_that_is_used_up_is_tried_again(tmp_path: Path, service: LocalSe
     """What the other shards leave over is for it then; no more than the cap is spent."""
     texts = [f"{number}." for number in range(10)] + [f"A long line, number {number}." for number in range(10, 20)]
     pq.write_table(pa.table({"id": range(20), "text": texts}), tmp_path / "lines.parquet")
-    given = {"options": {"budget": BudgetCap(max_characters=sum(map(len, texts)) + 10)}}
-    short, long = _plan(tmp_path, 2, **given)
-    with pytest.raises(AirflowException, match="that is the share of shard 1 of 2") as raised:
-        run_task(_shard(tmp_path, long, **given))
-    assert not isinstance(raised.value, AirflowFailException)
-    run_task(_shard(tmp_path, short, **given))
-    run_task(_shard(tmp_path, long, **given))
-    assert run_task(_publish(tmp_path, **given))["speech"] == 20
+    changes = {"options": {"budget": BudgetCap(max_characters=sum(map(len, texts)) + 10)}}
+    short, long = _plan(tmp_path, 2, **changes)
+    with pytest.raises(AirflowException, match="that is the share of shard 1 of 2") as exc_info:
+        run_task(_shard(tmp_path, long, **changes))
+    assert not isinstance(exc_info.value, AirflowFailException)
+    run_task(_shard(tmp_path, short, **changes))
+    run_task(_shard(tmp_path, long, **changes))
+    assert run_task(_publish(tmp_path, **changes))["speech"] == 20
 
 
 def test_a_shard_is_named_by_its_parts(tmp_path: Path) -> None:

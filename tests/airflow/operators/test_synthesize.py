@@ -22,9 +22,9 @@ from tts_pipeline.airflow.operators.synthesize import SpeechSynthesizeOperator
 from tts_pipeline.emulator.local_service import LocalService
 
 
-def _speak(folder: Path, on_empty: Any = "publish", **given: Any) -> SpeechSynthesizeOperator:
-    outlets = given.pop("outlets", [])
-    fields = job_fields(folder, **given)
+def _speak(folder: Path, on_empty: Any = "publish", **changes: Any) -> SpeechSynthesizeOperator:
+    outlets = changes.pop("outlets", [])
+    fields = job_fields(folder, **changes)
     return SpeechSynthesizeOperator(task_id="speak", on_empty=on_empty, outlets=outlets, **fields)
 
 
@@ -84,21 +84,21 @@ def test_an_empty_night_is_an_empty_dataset(tmp_path: Path, service: LocalServic
 
 def test_text_that_comes_after_an_empty_night_is_spoken(tmp_path: Path, service: LocalService) -> None:
     """A cleared run of that night finds it."""
-    given = {"source": str(tmp_path / "day")}
-    run_task(_speak(tmp_path, **given))
+    changes = {"source": str(tmp_path / "day")}
+    run_task(_speak(tmp_path, **changes))
     write_lines(tmp_path / "day" / "late.parquet", 3)
-    result = run_task(_speak(tmp_path, **given))
+    result = run_task(_speak(tmp_path, **changes))
     assert (result["rows"], result["speech"]) == (3, 3)
 
 
 def test_late_articles_are_added(tmp_path: Path, service: LocalService) -> None:
     """Only they are bought; those that stand are as they were."""
-    given = {"source": str(tmp_path / "day")}
+    changes = {"source": str(tmp_path / "day")}
     write_lines(tmp_path / "day" / "a.parquet", 12)
-    run_task(_speak(tmp_path, **given))
+    run_task(_speak(tmp_path, **changes))
     table = pa.table({"id": ["late"], "text": ["A late one."]})
     pq.write_table(table, tmp_path / "day" / "b.parquet")
-    assert run_task(_speak(tmp_path, **given))["speech"] == 13
+    assert run_task(_speak(tmp_path, **changes))["speech"] == 13
     assert service.bill()["received"] == 13
     assert read_table(tmp_path / "out", "speech")["utterance_id"].to_pylist()[-1] == "late"
 

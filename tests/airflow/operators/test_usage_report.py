@@ -33,8 +33,8 @@ def datasets(tmp_path: Path, service: LocalService) -> list[str]:
     return made
 
 
-def _report(destination: Path, **given: Any) -> SpeechUsageReportOperator:
-    return SpeechUsageReportOperator(task_id="report", destination=str(destination), **given)
+def _report(destination: Path, **options: Any) -> SpeechUsageReportOperator:
+    return SpeechUsageReportOperator(task_id="report", destination=str(destination), **options)
 
 
 def test_the_table_equals_the_bill(tmp_path: Path, datasets: list[str], service: LocalService) -> None:
@@ -85,7 +85,7 @@ def test_no_dataset_is_no_report(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "given", "said"),
+    ("name", "options", "message"),
     [
         ("one.csv", {"datasets": ["/no/such/dataset"]}, "no dataset at"),
         ("one.xlsx", {}, "parquet or .csv"),
@@ -93,8 +93,8 @@ def test_no_dataset_is_no_report(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_is_told(
-    tmp_path: Path, datasets: list[str], name: str, given: dict[str, Any], said: str
+    tmp_path: Path, datasets: list[str], name: str, options: dict[str, Any], message: str
 ) -> None:
     """And not retried."""
-    with pytest.raises(AirflowFailException, match=said):
-        run_task(_report(tmp_path / name, **{"datasets": datasets, **given}))
+    with pytest.raises(AirflowFailException, match=message):
+        run_task(_report(tmp_path / name, **{"datasets": datasets, **options}))

@@ -1,4 +1,4 @@
-"""The doors of the package as they are opened here: in this process, with what they print and how they end."""
+"""The entry points of the package, called in this process, with their output and their exit status."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def export(dataset: Path, destination: Path, as_: str) -> CommandResult:
     return run_command(["export", os.fspath(dataset), os.fspath(destination), "--as", as_, "--quiet", "--json"])
 
 
-def seal(source: Path, dataset: Path, url: str) -> None:
+def finalize(source: Path, dataset: Path, url: str) -> None:
     """Publish a dataset."""
     with contextlib.suppress(TtsPipelineError):
         publish(build_job(read_settings(parse_arguments(arguments(source, dataset, url))), environment()))

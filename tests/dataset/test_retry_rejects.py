@@ -31,13 +31,13 @@ SPEECH = "speech/part-00000.parquet"
 
 @pytest.fixture
 def bench(tmp_path: Path, store: Store) -> Bench:
-    """A sealed dataset of two parts; the first has two rejects."""
+    """A finalized dataset of two parts; the first has two rejects."""
     bench = Bench.of(tmp_path, store, rows=8, part_rows=5)
-    _seal(bench)
+    _finalize(bench)
     return bench
 
 
-def _seal(bench: Bench) -> None:
+def _finalize(bench: Bench) -> None:
     bench.run(0, refused=["r1", "r3"])
     bench.run(1)
     finalize(bench.store, _descriptor(bench))
@@ -55,8 +55,8 @@ def _reopen(bench: Bench) -> set[int]:
 def _prior_state(bench: Bench, number: int = 0, *, retry_rejects: bool = False) -> PriorState:
     rows = bench.rows(number)
     existing = read_existing_speech(bench.store, rows)
-    here = {one.journal_id for one in bench.replays(number)}
-    histories = published_histories(bench.store, rows, here)
+    journal_ids = {replay.journal_id for replay in bench.replays(number)}
+    histories = published_histories(bench.store, rows, journal_ids)
     return PriorState(existing.row_indices.keys(), existing.totals, histories, retry_rejects)
 
 
@@ -119,7 +119,7 @@ def test_requests_of_before_count_for_the_row(bench: Bench) -> None:
 
 
 def test_what_has_no_rejects_is_left_alone(bench: Bench) -> None:
-    """Without rejects not even the seal is touched."""
+    """Without rejects not even ``parts.json`` is touched."""
     _reopen(bench)
     asyncio.run(_retry(bench))
     bench.publish()
@@ -128,20 +128,20 @@ def test_what_has_no_rejects_is_left_alone(bench: Bench) -> None:
     assert is_finalized(bench.store, _descriptor(bench))
 
 
-def test_the_seal_is_broken_before_the_marker_goes(tmp_path: Path) -> None:
+def test_the_manifest_is_removed_before_the_marker(tmp_path: Path) -> None:
     """A process that dies in between leaves an unsealed dataset whose part is still done."""
-    seen: list[str] = []
+    removals: list[str] = []
 
     class _Watched(LocalStore):
         def remove(self, name: str) -> None:
-            seen.append(name)
+            removals.append(name)
             super().remove(name)
 
     bench = Bench.of(tmp_path, _Watched(tmp_path / "out"), rows=8, part_rows=5)
-    _seal(bench)
-    seen.clear()
+    _finalize(bench)
+    removals.clear()
     _reopen(bench)
-    assert seen == ["parts.json", marker_name(0)]
+    assert removals == ["parts.json", marker_name(0)]
 
 
 def test_a_part_that_another_process_has_is_not_reopened(bench: Bench) -> None:
@@ -182,7 +182,7 @@ class _Dying(LocalStore):
 def test_a_retry_that_dies_at_any_write_is_finished_by_a_plain_run(tmp_path: Path, writes: int) -> None:
     """Whatever the step of reopening and publishing, no row is lost, spoken twice or billed twice."""
     bench = Bench.of(tmp_path, _Dying(tmp_path / "out"), rows=8, part_rows=5)
-    _seal(bench)
+    _finalize(bench)
     assert isinstance(bench.store, _Dying)
     bench.store.writes_left = writes
     try:

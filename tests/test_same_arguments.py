@@ -1,4 +1,4 @@
-"""The doors of the public face take the same names for the same things."""
+"""The public functions take the same names for the same things."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ConfigurationError
 
 NAMES = {"text", "utterance_id", "columns", "audio", "selection", "options", "catalog", "unchecked"}
-"""What every door takes, by these names."""
+"""The arguments of every function, by their common names."""
 
 LINES = pl.DataFrame(
     {"key": ["a", "b", "c"], "line": ["One.", "Two, too.", "Three."], "speaker": ["Cherry", "Chelsie", "Cherry"]}
 )
 
-Door = Callable[[Path, tts.Service, dict[str, Any]], tuple[list[str], int, int]]
-"""Calls a door; returns the ids, the characters billed and the sample rate of what came out."""
+Call = Callable[[Path, tts.Service, dict[str, Any]], tuple[list[str], int, int]]
+"""Calls a function; returns the ids, the characters billed and the sample rate of its output."""
 
 
 def arguments(folder: Path) -> dict[str, Any]:
-    """Return arguments for every door: two of the three lines, by their own names, at 16 kHz."""
+    """Return arguments for every function: two of the three lines, by their own names, at 16 kHz."""
     return {
         "text": "line",
         "utterance_id": "key",
@@ -54,15 +54,15 @@ def outcome_of(dataset: Path) -> tuple[list[str], int, int]:
     return speech["utterance_id"].to_pylist(), sum(speech["characters_billed"].to_pylist()), rate
 
 
-def _run(folder: Path, service: tts.Service, given: dict[str, Any]) -> tuple[list[str], int, int]:
-    tts.run(LINES, folder / "out", service, model=MODEL, catalog=write_catalog(folder), **given)
+def _run(folder: Path, service: tts.Service, fields: dict[str, Any]) -> tuple[list[str], int, int]:
+    tts.run(LINES, folder / "out", service, model=MODEL, catalog=write_catalog(folder), **fields)
     return outcome_of(folder / "out")
 
 
-def _job(folder: Path, service: tts.Service, given: dict[str, Any]) -> tuple[list[str], int, int]:
+def _job(folder: Path, service: tts.Service, fields: dict[str, Any]) -> tuple[list[str], int, int]:
     LINES.write_parquet(folder / "lines.parquet")
-    columns = tts.InputColumns(given.pop("text"), given.pop("utterance_id"), parameters=given.pop("columns"))
-    values = {**given, "columns": columns, "catalog": tts.load_catalog(write_catalog(folder))}
+    columns = tts.InputColumns(fields.pop("text"), fields.pop("utterance_id"), parameters=fields.pop("columns"))
+    values = {**fields, "columns": columns, "catalog": tts.load_catalog(write_catalog(folder))}
     job = tts.Job(folder / "lines.parquet", folder / "out", service, MODEL, **values)
     for shard in tts.plan(job, 2):
         tts.run_parts(job, shard)
@@ -70,12 +70,12 @@ def _job(folder: Path, service: tts.Service, given: dict[str, Any]) -> tuple[lis
     return outcome_of(folder / "out")
 
 
-def _synthesize(folder: Path, service: tts.Service, given: dict[str, Any]) -> tuple[list[str], int, int]:
-    return _outcome_of_frame(tts.synthesize(LINES, service, model=MODEL, catalog=str(write_catalog(folder)), **given))
+def _synthesize(folder: Path, service: tts.Service, fields: dict[str, Any]) -> tuple[list[str], int, int]:
+    return _outcome_of_frame(tts.synthesize(LINES, service, model=MODEL, catalog=str(write_catalog(folder)), **fields))
 
 
-def _asynthesize(folder: Path, service: tts.Service, given: dict[str, Any]) -> tuple[list[str], int, int]:
-    call = tts.asynthesize(LINES, service, model=MODEL, catalog=tts.load_catalog(), **given)
+def _asynthesize(folder: Path, service: tts.Service, fields: dict[str, Any]) -> tuple[list[str], int, int]:
+    call = tts.asynthesize(LINES, service, model=MODEL, catalog=tts.load_catalog(), **fields)
     return _outcome_of_frame(asyncio.run(call))
 
 
@@ -85,7 +85,7 @@ def _outcome_of_frame(spoken: pl.DataFrame) -> tuple[list[str], int, int]:
 
 
 @pytest.mark.parametrize("function", [tts.run, tts.synthesize, tts.asynthesize, tts.estimate])
-def test_every_door_shows_the_same_names(function: Callable[..., Any]) -> None:
+def test_every_function_has_the_same_names(function: Callable[..., Any]) -> None:
     """By keyword only, and without a value they are the defaults."""
     parameters = inspect.signature(function).parameters
     assert parameters.keys() >= NAMES
@@ -93,11 +93,11 @@ def test_every_door_shows_the_same_names(function: Callable[..., Any]) -> None:
     assert inspect.Parameter.empty not in {parameters[name].default for name in NAMES}
 
 
-@pytest.mark.parametrize("door", [_run, _job, _synthesize, _asynthesize])
-def test_the_same_arguments_make_the_same_speech(door: Door, tone_service: LocalService, tmp_path: Path) -> None:
+@pytest.mark.parametrize("call", [_run, _job, _synthesize, _asynthesize])
+def test_the_same_arguments_make_the_same_speech(call: Call, tone_service: LocalService, tmp_path: Path) -> None:
     """The text's and the id's column, a voice for each row, the audio, and which rows."""
     service = tts.Service(base_url=tone_service.url, auth="none")
-    assert door(tmp_path, service, arguments(tmp_path)) == (["a", "b"], len("One.Two, too."), 16_000)
+    assert call(tmp_path, service, arguments(tmp_path)) == (["a", "b"], len("One.Two, too."), 16_000)
     assert tone_service.bill()["received"] == 2
 
 
@@ -105,19 +105,19 @@ def test_an_estimate_counts_what_the_same_arguments_buy(tone_service: LocalServi
     """Whether or not it is for a dataset."""
     service = tts.Service(base_url=tone_service.url, auth="none")
     for destination in (None, tmp_path / "out"):
-        given = {**arguments(tmp_path), "catalog": tts.load_catalog(), "destination": destination}
-        estimate = tts.estimate(LINES, service, model=MODEL, **given)
+        fields = {**arguments(tmp_path), "catalog": tts.load_catalog(), "destination": destination}
+        estimate = tts.estimate(LINES, service, model=MODEL, **fields)
         assert (estimate.segments, estimate.characters_billed) == (2, len("One.Two, too."))
     assert tone_service.bill()["received"] == 0
 
 
-@pytest.mark.parametrize("door", [_run, _synthesize, _asynthesize])
+@pytest.mark.parametrize("call", [_run, _synthesize, _asynthesize])
 @pytest.mark.parametrize("name", ["text", "utterance_id"])
-def test_a_column_that_is_not_there_is_named(door: Door, name: str, tone_service: LocalService, tmp_path: Path) -> None:
+def test_a_column_that_is_not_there_is_named(call: Call, name: str, tone_service: LocalService, tmp_path: Path) -> None:
     """Before anything is sent."""
     service = tts.Service(base_url=tone_service.url, auth="none")
     with pytest.raises(ConfigurationError, match="lien"):
-        door(tmp_path, service, {**arguments(tmp_path), name: "lien"})
+        call(tmp_path, service, {**arguments(tmp_path), name: "lien"})
     assert tone_service.bill()["received"] == 0
 
 

@@ -1,4 +1,4 @@
-"""Airflow's doors take the same names for the same things as Python's."""
+"""The operators take the same names for the same things as the Python functions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytest.importorskip("airflow.sdk", reason="apache-airflow is not installed (pip 
 from airflow.sdk import DAG
 
 from tests.airflow.tasks import MODEL, context_of, run_task
-from tests.test_doors import LINES, NAMES, arguments, outcome_of, write_catalog
+from tests.test_same_arguments import LINES, NAMES, arguments, outcome_of, write_catalog
 from tts_pipeline.airflow.operators.base import SpeechJobOperator
 from tts_pipeline.airflow.operators.shards import SpeechSynthesizeShardOperator
 from tts_pipeline.airflow.operators.synthesize import SpeechSynthesizeOperator
