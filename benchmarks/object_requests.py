@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.contest import write_source
 from benchmarks.scale import job_of
-from tests.s3 import s3_server
+from tests.machine import s3_server
 from tts_pipeline import plan, publish, run_job, run_parts
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.emulator.options import EmulatorOptions

@@ -23,6 +23,8 @@ from tts_pipeline.dataset.descriptor import Descriptor
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.emulator.tone import tone
 from tts_pipeline.job import Job, RunOptions
+from tts_pipeline.job.prepare import create_or_extend_dataset, prepare
+from tts_pipeline.job.prepared_job import PreparedJob
 from tts_pipeline.models import Answer, Audio, CachedAudio, Parameters, Price, Speech, Usage, Utterance, Word
 from tts_pipeline.wire.request import Request, RequestBuilder
 
@@ -158,6 +160,12 @@ def job_of(folder: Path, url: str = "http://127.0.0.1:9", **changes: Any) -> Job
         **changes,
     }
     return Job(**values, options=RunOptions(**options))
+
+
+def prepare_lines(folder: Path) -> PreparedJob:
+    """Write 20 lines, and begin their dataset of four parts."""
+    write_lines(folder / "lines.parquet")
+    return create_or_extend_dataset(prepare(job_of(folder)))
 
 
 def call_arguments(local: LocalService, work_dir: Path, **options: Any) -> dict[str, Any]:

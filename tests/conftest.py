@@ -16,8 +16,7 @@ import fsspec
 import pytest
 from hypothesis import settings
 
-from tests.patience import patience
-from tests.s3 import s3_server
+from tests.machine import patience, s3_server
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.emulator.options import EmulatorOptions
 from tts_pipeline.storage.open_store import open_store

@@ -35,7 +35,7 @@ from tts_pipeline.dataset.commit import PartCommitter, remove_journals
 from tts_pipeline.dataset.descriptor import MANIFEST_FILE
 from tts_pipeline.dataset.invocation import Invocation
 from tts_pipeline.dataset.names import part_name
-from tts_pipeline.dataset.part_journals import replay_part
+from tts_pipeline.dataset.part_journals import journal_paths, replay_part
 from tts_pipeline.dataset.speech_file import speech_writer
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.emulator.tone import tone
@@ -231,6 +231,17 @@ class Bench:
         await part.record_speech(speech)
         return speech
 
+    def leave_open(self, rows: int | None = None, number: int = 0) -> Path:
+        """Say a part's first rows (None: all of them), publish nothing, as a kill does; return the part's journal."""
+
+        async def work() -> None:
+            async with self.part(number) as part:
+                for utterance in part.todo[:rows]:
+                    await self.say(part, utterance)
+
+        asyncio.run(work())
+        return journal_paths(self.journals, number)[-1]
+
     async def refuse(self, part: ActivePart, utterance: Utterance) -> Reject:
         """Have an utterance refused by the service."""
         attempt = self.attempt(utterance)
@@ -273,11 +284,7 @@ class Bench:
 
 
 RATE_HZ = 24_000
-
-
 DATASET_JOB = {"model": "qwen3-tts-flash", "service": "local"}
-
-
 CREATED_AT = datetime(2026, 11, 20, tzinfo=UTC)
 
 

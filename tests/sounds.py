@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 import soundfile
 
-from tests.patience import patience
+from tests.machine import patience
 from tts_pipeline.audio.encodings import Encoding, encoding_of
 from tts_pipeline.audio.identify import locate_audio
 from tts_pipeline.audio.measure import make_pcm_playable, make_playable

@@ -20,8 +20,7 @@ import pytest
 from tests.builders import job_of, write_lines
 from tests.conftest import StartEmulator
 from tests.datasets import check_bill, read_table
-from tests.disks import small_disk
-from tests.patience import patience
+from tests.machine import patience, small_disk
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import StorageError
 from tts_pipeline.job import run_job

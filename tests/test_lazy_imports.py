@@ -32,5 +32,5 @@ def test_saying_how_a_job_is_run_loads_nothing_that_runs_it() -> None:
         "import sys; from tts_pipeline import Job, RunOptions, Shard;"
         "print(sorted({'pyarrow', 'polars', 'aiohttp', 'httpx', 'numpy', 'asyncio'} & set(sys.modules)))"
     )
-    printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
-    assert printed.strip() == "[]"
+    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert output.strip() == "[]"

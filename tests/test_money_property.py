@@ -36,7 +36,7 @@ from tests.bills import (
     money_of,
     total_of,
 )
-from tests.builders import audio_of, settlement_of
+from tests.builders import audio_of, make_speech
 from tests.datasets import Bench
 from tts_pipeline.attempt import Attempt, Outcome, Settlement
 from tts_pipeline.dataset import claim_high_water
@@ -163,7 +163,7 @@ class Run:
     async def open(self) -> None:
         """Open the parts; what earlier runs finished and did not commit is committed."""
         for number in self._numbers:
-            self.job.bench.publisher.account_for_lost_journals(number, self.job.bench.replays(number))
+            self.job.bench.committer.account_for_lost_journals(number, self.job.bench.replays(number))
             resources = self._resources[number] = AsyncExitStack()
             part = self.job.bench.part(number, self.progress, pool=self._pool)
             self.parts[number] = opened = await resources.enter_async_context(part)
@@ -246,7 +246,7 @@ class Run:
             self.budget.settle(settlement)
         if is_speech:
             self._unfinished[number].remove(utterance)
-            await part.record_speech(speech_of(utterance, audio, settlement.characters_billed))
+            await part.record_speech(make_speech(utterance, audio, settlement.characters_billed))
 
     async def finish(self, number: int, attempt: Attempt) -> None:
         """Give the place of an attempt to the next one; commit a part whose rows are all done."""
@@ -314,7 +314,7 @@ class Run:
         for number in self.parts:
             self._check_journals(number)
             if ending == "stop":
-                self.job.bench.publisher.suspend_part(self.job.bench.rows(number), self.job.bench.replays(number))
+                self.job.bench.committer.suspend_part(self.job.bench.rows(number), self.job.bench.replays(number))
                 self._check_usage(number)
             elif ending == "disk lost":
                 self._lose_journals(number)

@@ -19,7 +19,7 @@ from tests.cli.conftest import local as local  # noqa: PLC0414
 from tests.cli.conftest import make_source as make_source  # noqa: PLC0414
 from tts_pipeline.browse.snapshot import Snapshot
 from tts_pipeline.emulator.local_service import LocalService
-from tts_pipeline.errors import ConfigurationError, StorageError, TtsPipelineError, without_passwords
+from tts_pipeline.errors import ConfigurationError, StorageError, TtsPipelineError
 from tts_pipeline.job import run_job
 from tts_pipeline.source.parquet_source import open_source
 from tts_pipeline.storage.location import FsspecPath
@@ -36,33 +36,6 @@ def bucket() -> Iterator[str]:
     fsspec.filesystem("memory").rm(f"/{root}", recursive=True)
 
 
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("s3://AKIA:se/cr+et@bucket/out", "s3://bucket/out"),
-        ("s3://:secret@bucket", "s3://bucket"),
-        ("https://user:secret@host:8443/x?sig=secret&se=1#a", "https://host:8443/x?sig=***&se=***#a"),
-        ("https://token@host/x", "https://host/x"),
-        ("simplecache::s3://AKIA:secret@bucket/out", "simplecache::s3://bucket/out"),
-        ("abfs://container@account.dfs.core.windows.net/x", "abfs://container@account.dfs.core.windows.net/x"),
-        ("s3://my_conn@bucket/x", "s3://my_conn@bucket/x"),
-        ("http://localhost:8000/a@b", "http://localhost:8000/a@b"),
-        ("s3://bucket/a?.parquet", "s3://bucket/a?.parquet"),
-        ("s3://bucket/12:30@x", "s3://bucket/12:30@x"),
-        ("/data/a@b:c/out", "/data/a@b:c/out"),
-        (
-            "cannot open 'sftp://me:secret@host/x': no file me:secret@host/x",
-            "cannot open 'sftp://host/x': no file host/x",
-        ),
-        ("", ""),
-    ],
-)
-def test_what_is_shown_of_a_url(url: str, shown: str) -> None:
-    """User and password go, and the values of a query; containers, ports, connections and globs stay."""
-    assert without_passwords(url) == shown
-    assert without_passwords(shown) == shown
-
-
 @pytest.mark.usefixtures("local")
 def test_no_command_shows_a_password(
     command: Command, make_source: MakeSource, bucket: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -73,7 +46,7 @@ def test_no_command_shows_a_password(
     flags = (*LOCAL, "--voice", "Cherry", "--work-dir", tmp_path / "work")
     remote = f"{bucket}/in/lines.parquet"
     fsspec.filesystem("memory").put(str(source), remote.removeprefix("memory:/"))
-    ended = [
+    results = [
         command("run", remote, out, *flags, "--reuse", f"{bucket}/kept"),
         command("run", remote, out, *flags, "--json"),
         command("validate", remote, out, *flags),
@@ -83,7 +56,7 @@ def test_no_command_shows_a_password(
         command("export", out, tmp_path / "files", "--as", "files"),
         command("export", out, f"{bucket}/exported", "--as", "files", "--json"),
     ]
-    assert [result.status for result in ended] == [0] * len(ended), ended
+    assert [result.status for result in results] == [0] * len(results), results
     failing = [
         command("run", f"{bucket}/none.parquet", out, *flags),
         command("run", remote, out, *flags, "--set", "speed=1.5"),
@@ -92,7 +65,7 @@ def test_no_command_shows_a_password(
         command("run", source, f"nosuch://u:{PASSWORD}@x/out", *flags),
     ]
     assert {result.status for result in failing} == {2}
-    outputs = [f"{result.out}{result.err}" for result in (*ended, *failing)]
+    outputs = [f"{result.out}{result.err}" for result in (*results, *failing)]
     outputs += [
         str([record.getMessage() for record in caplog.records if record.name == "tts_pipeline"]),
         str(Snapshot(open_store(out, tmp_path)).summary()),

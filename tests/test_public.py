@@ -33,5 +33,5 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     code = (
         "import sys, tts_pipeline; print(sorted({'pyarrow', 'polars', 'aiohttp', 'httpx', 'rich'} & set(sys.modules)))"
     )
-    printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
-    assert printed.strip() == "[]"
+    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert output.strip() == "[]"

@@ -38,9 +38,9 @@ def test_the_readme_runs_from_the_wheel(installed: Path, tmp_path: Path, espeak_
     """Its Python lines print what it says, in an empty folder."""
     python = [block for block in blocks((ROOT / "README.md").read_text()) if block.language == "python"]
     script = "\n".join(block.text for block in python).replace("http://127.0.0.1:8765", espeak_service.url)
-    printed = _run(installed, tmp_path, "-c", script)
+    output = _run(installed, tmp_path, "-c", script)
     for block in python:
-        assert fits(printed, block.expected or ""), printed
+        assert fits(output, block.expected or ""), output
 
 
 def test_the_commands_run_from_the_wheel(installed: Path, tmp_path: Path) -> None:

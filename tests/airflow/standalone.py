@@ -15,8 +15,7 @@ from typing import Any, TypeVar
 import httpx
 
 from tests.docs.pages import Block, Reader, blocks, environment
-from tests.patience import patience
-from tests.ports import free_port
+from tests.machine import free_port, patience
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "airflow.md"
@@ -26,7 +25,7 @@ _LOOK_S = 0.5
 _START_S = 300.0
 _OVER = {"success", "failed"}
 
-Found = TypeVar("Found")
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ class Standalone:
         answer = self._client.delete(path)
         assert answer.status_code in {204, 404}, answer.text
 
-    def wait_until(self, look: Callable[[], Found | None], event: str, timeout_s: float = 60.0) -> Found:
+    def wait_until(self, look: Callable[[], Value | None], event: str, timeout_s: float = 60.0) -> Value:
         """Look again and again until something is there; returns it.
 
         Raises:

@@ -6,6 +6,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from airflow.sdk import BaseOperator
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
@@ -13,6 +15,19 @@ from tts_pipeline.config import Limits
 from tts_pipeline.job import RunOptions
 
 MODEL = "qwen3-tts-flash"
+
+
+def _write_no_source(folder: Path) -> None:
+    """A night without a file."""
+
+
+def _write_no_rows(folder: Path) -> None:
+    """A night with an empty file."""
+    pq.write_table(pa.table({"id": pa.array([], "string"), "text": pa.array([], "string")}), folder / "lines.parquet")
+
+
+EMPTY_NIGHTS = (_write_no_source, _write_no_rows)
+"""What a night may write that brings no text: ``night(folder)``."""
 
 
 def context_of(operator: BaseOperator, **more: Any) -> Any:

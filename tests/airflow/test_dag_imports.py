@@ -31,9 +31,9 @@ from tts_pipeline.airflow.task_group import speech_dataset
 
 def _heavy(code: str) -> set[str]:
     """Return the heavy libraries that code loads in a process of its own."""
-    printed = f"{code}\nimport sys\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
-    ended = subprocess.run([sys.executable, "-c", printed], check=True, capture_output=True, text=True)
-    return HEAVY & set(ended.stdout.split())
+    script = f"{code}\nimport sys\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
+    result = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    return HEAVY & set(result.stdout.split())
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from tests.airflow.home import Airflow, DagRun
 from tests.builders import write_lines
 from tests.conftest import StartEmulator
 from tests.datasets import check_bill, read_table
-from tests.patience import patience
+from tests.machine import patience
 from tts_pipeline.emulator.local_service import LocalService
 
 LAST_WEEK = "2026-11-13T03:00:00+00:00"
@@ -181,10 +181,10 @@ def test_a_decorated_function(run: Run, tmp_path: Path, service: LocalService) -
 @contextmanager
 def _killing(pid: int, when: Callable[[], bool]) -> Iterator[list[float]]:
     """Send SIGTERM to a process as soon as something holds; gives the moment of it."""
-    ended, moments = threading.Event(), list[float]()
+    end, moments = threading.Event(), list[float]()
 
     def kill() -> None:
-        while not ended.wait(0.02):
+        while not end.wait(0.02):
             if when():
                 moments.append(time.monotonic())
                 os.kill(pid, signal.SIGTERM)
@@ -195,5 +195,5 @@ def _killing(pid: int, when: Callable[[], bool]) -> Iterator[list[float]]:
     try:
         yield moments
     finally:
-        ended.set()
+        end.set()
         killer.join()

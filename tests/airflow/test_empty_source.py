@@ -9,11 +9,9 @@ import pytest
 
 pytest.importorskip("airflow.sdk", reason="apache-airflow is not installed (pip install 'tts-pipeline[airflow]')")
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
-from tests.airflow.tasks import job_fields, run_task
+from tests.airflow.tasks import EMPTY_NIGHTS, job_fields, run_task
 from tests.builders import write_lines
 from tests.datasets import read_table
 from tts_pipeline.airflow.operators.synthesize import SpeechSynthesizeOperator
@@ -24,16 +22,7 @@ def _speak(folder: Path, on_empty: Any = "publish", **changes: Any) -> SpeechSyn
     return SpeechSynthesizeOperator(task_id="speak", on_empty=on_empty, **job_fields(folder, **changes))
 
 
-def _no_source(folder: Path) -> None:
-    """A night without a file."""
-
-
-def _no_rows(folder: Path) -> None:
-    """A night with an empty file."""
-    pq.write_table(pa.table({"id": pa.array([], "string"), "text": pa.array([], "string")}), folder / "lines.parquet")
-
-
-@pytest.mark.parametrize("night", [_no_source, _no_rows])
+@pytest.mark.parametrize("night", EMPTY_NIGHTS)
 def test_an_empty_night_can_be_skipped_or_failed(tmp_path: Path, service: LocalService, night: Any) -> None:
     """Failed is retried, for the text may come; nothing is written in either case."""
     night(tmp_path)

@@ -13,7 +13,7 @@ pytest.importorskip("airflow.sdk", reason="apache-airflow is not installed (pip 
 from tests.airflow.home import ROOT
 from tests.builders import write_lines
 from tests.datasets import read_table
-from tests.patience import patience
+from tests.machine import patience
 from tts_pipeline.emulator.local_service import LocalService
 
 _FORK = """

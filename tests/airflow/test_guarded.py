@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.airflow.standalone import ROOT
-from tests.patience import patience
+from tests.machine import patience
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="follows processes in /proc")
 

@@ -34,8 +34,8 @@ OPERATORS = (
 @pytest.mark.parametrize("example", sorted((ROOT / "dags").glob("*.py")), ids=lambda path: path.stem)
 def test_the_dags_of_the_page_are_the_examples(example: Path) -> None:
     """Letter by letter."""
-    shown = [block.text for block in blocks(PAGE.read_text())]
-    assert f"# dags/{example.name}\n{example.read_text()}" in shown
+    code_blocks = [block.text for block in blocks(PAGE.read_text())]
+    assert f"# dags/{example.name}\n{example.read_text()}" in code_blocks
 
 
 def test_every_field_of_the_connection_is_explained() -> None:

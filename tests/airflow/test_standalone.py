@@ -65,9 +65,9 @@ def airflow(documented: DocumentedAirflow, tmp_path: Path, service: LocalService
 def test_the_page(documented: DocumentedAirflow) -> None:
     """Whoever does what it says, and waits until what was triggered is green, sees what it says."""
     for block in documented.rest:
-        printed = documented.reader.do(block)
+        output = documented.reader.do(block)
         if block.expected is not None:
-            assert fits(printed, block.expected), f"line {block.line}, printed:\n{printed}\n{documented.airflow.logs()}"
+            assert fits(output, block.expected), f"line {block.line}, printed:\n{output}\n{documented.airflow.logs()}"
         documented.airflow.wait_until_idle()
 
 
@@ -140,8 +140,8 @@ def test_a_task_whose_process_is_killed(airflow: Standalone, tmp_path: Path, ser
 
 
 def _forget(airflow: Standalone) -> None:
-    for made in ("/variables/speech_root", "/pools/speech", "/connections/speech_default"):
-        airflow.forget(made)
+    for path in ("/variables/speech_root", "/pools/speech", "/connections/speech_default"):
+        airflow.forget(path)
 
 
 def _disturbed(

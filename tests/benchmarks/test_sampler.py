@@ -19,17 +19,17 @@ def _burn(seconds: float) -> None:
 def test_a_thread_is_charged_what_its_clock_says() -> None:
     """Two threads that burn different amounts are told apart, and nothing of either is lost."""
     sampler = Sampler(lambda filename: "test" if filename == __file__ else None)
-    ended = threading.Event()
+    end = threading.Event()
 
     def work() -> None:
         _burn(0.1)
-        ended.wait()  # a thread that has ended has no clock any more
+        end.wait()  # a thread that has ended has no clock any more
 
     thread = threading.Thread(target=work, name="worker_0")
     with sampler.running():
         thread.start()
         _burn(0.3)
-        ended.set()
+        end.set()
     thread.join()
     assert 0.25 < sampler.spent_s["main", "test"] < 0.45
     assert 0.05 < sampler.spent_s["worker", "test"] < 0.25

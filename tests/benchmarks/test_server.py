@@ -13,7 +13,7 @@ from benchmarks.answers import AnswerSpec, audio, text_of
 from benchmarks.capacity import measure_capacity
 from benchmarks.server import Gauge
 from benchmarks.service import LoadService, load_service
-from tests.patience import patience
+from tests.machine import patience
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 
 from tests.builders import job_of, write_lines
 from tests.cli.conftest import PROGRAM
-from tests.patience import patience
+from tests.machine import patience
 from tts_pipeline.browse.snapshot import Snapshot
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.job import run_job

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from decimal import Decimal
 from pathlib import Path
 
@@ -10,13 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tts_pipeline.dataset.descriptor import FORMAT_VERSION
+from tests.builders import descriptor_of
 from tts_pipeline.dataset.speech_file import speech_writer
 from tts_pipeline.schema import speech_schema, usage_schema
 
 PART_ROWS = 500
-_SAID = "the harbour is quiet before dawn and a baker lights his oven while gulls argue over the first boat home"
-_WORDS = _SAID.split()
+_SENTENCE = "the harbour is quiet before dawn and a baker lights his oven while gulls argue over the first boat home"
+_WORDS = _SENTENCE.split()
 _VOICES = ("Cherry", "Serena", "Ethan", "Chelsie", "Aiden", "Stella")
 _LANGUAGES = ("en", "de", "fr", "es", "it", "pt")
 _AUDIO_BYTES = 200
@@ -29,8 +28,7 @@ def write_million(destination: Path, rows: int) -> None:
     for folder in ("speech", "usage"):
         (destination / folder).mkdir(parents=True)
     job = {"service": "baze", "model": "qwen3-tts-instruct-flash", "text_column": "text", "columns": {}}
-    about = {"rows": rows, "part_rows": PART_ROWS, "job": {**job, "parameters": {}}, "source": [], "prices": []}
-    (destination / "dataset.json").write_text(json.dumps({"format_version": FORMAT_VERSION, **about}))
+    (destination / "dataset.json").write_bytes(descriptor_of(rows, PART_ROWS, {**job, "parameters": {}}).to_json())
     parts = [_columns(generator) for _ in range(_DISTINCT_PARTS)]
     for part in range(rows // PART_ROWS):
         columns = parts[part % _DISTINCT_PARTS] | _own(part)

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.patience import patience
+from tests.machine import patience
 
 AUDIO = "/api/audio/speech/part-00000/1"
 
@@ -54,9 +54,9 @@ def test_audio_is_served_whole_and_in_pieces(site: str) -> None:
 @pytest.mark.parametrize("byte_range", ["bytes=99999999-", "bytes=-0"])
 def test_a_range_that_is_not_there_is_refused(site: str, byte_range: str) -> None:
     """With the size, so that the client can ask again."""
-    refused = get(site, AUDIO, Range=byte_range)
-    assert refused.status == 416
-    assert refused.headers["Content-Range"].startswith("bytes */")
+    reply = get(site, AUDIO, Range=byte_range)
+    assert reply.status == 416
+    assert reply.headers["Content-Range"].startswith("bytes */")
 
 
 @pytest.mark.parametrize(
@@ -86,8 +86,8 @@ def test_every_answer_says_what_it_may_do(site: str, path: str) -> None:
 
 def test_a_foreign_name_is_refused(site: str) -> None:
     """However it leads here (DNS rebinding); and what it is told is not the data."""
-    refused = get(site, "/api/rows", Host="evil.example")
-    assert (refused.status, b"ferry" in refused.body) == (403, False)
+    reply = get(site, "/api/rows", Host="evil.example")
+    assert (reply.status, b"ferry" in reply.body) == (403, False)
 
 
 @pytest.mark.parametrize(
@@ -114,9 +114,9 @@ def test_nothing_is_changed(site: str) -> None:
 
 def test_a_wrong_question_is_told(site: str) -> None:
     """As JSON, with a hint."""
-    refused = get(site, "/api/rows?sort=message")
-    assert refused.status == 400
-    assert "by one of" in json.loads(refused.body)["error"]
+    reply = get(site, "/api/rows?sort=message")
+    assert reply.status == 400
+    assert "by one of" in json.loads(reply.body)["error"]
 
 
 def test_money_is_text(site: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.browse.conftest import served
 from tests.browse.million import write_million
-from tests.patience import patience
+from tests.machine import patience
 
 pytest.importorskip("playwright")
 

@@ -11,7 +11,7 @@ import pytest
 from tests.browse.conftest import served
 from tests.browse.test_app import get
 from tests.cli.conftest import PROGRAM
-from tests.patience import patience
+from tests.machine import patience
 from tts_pipeline.catalog.service import is_loopback_host
 
 
@@ -23,8 +23,8 @@ def test_it_answers_on_this_machine_only(site: str) -> None:
 
 def test_a_port_can_be_chosen(dataset: Path) -> None:
     """It is the one that is served; SIGTERM ends it in good order (``served`` looks)."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
     with served(dataset, "--port", str(port)) as url:
         assert url == f"http://127.0.0.1:{port}/"
         assert get(url, "/api/dataset").status == 200
@@ -48,17 +48,17 @@ def test_who_else_can_hear_is_known(host: str, near: bool) -> None:
 
 def refused(*argv: str) -> str:
     """Run ``browse`` to its end and return what it tells."""
-    ended = subprocess.run(
+    result = subprocess.run(
         [*PROGRAM, "browse", *argv], capture_output=True, text=True, timeout=patience(60), check=False
     )
-    assert (ended.returncode, ended.stdout) == (2, "")
-    return ended.stderr
+    assert (result.returncode, result.stdout) == (2, "")
+    return result.stderr
 
 
 def test_a_taken_port_is_told(dataset: Path) -> None:
     """Status 2, with what to do."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        message = refused(str(dataset), "--port", str(taken.getsockname()[1]))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        message = refused(str(dataset), "--port", str(listener.getsockname()[1]))
     assert "choose another port" in message
 
 

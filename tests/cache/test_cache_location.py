@@ -18,11 +18,11 @@ from tts_pipeline.storage.local_store import LocalStore
 RECEIVED = AudioSettings()
 
 
-def _dataset(folder: Path, *, made: str = "as-received") -> Path:
+def _dataset(folder: Path, *, audio_format: str = "as-received") -> Path:
     out = folder / "out"
     bench = Bench.of(folder, LocalStore(out), rows=3)
     bench.run()
-    job = {"audio_format": made, "sample_rate_hz": None, "pause_ms": 300}
+    job = {"audio_format": audio_format, "sample_rate_hz": None, "pause_ms": 300}
     (out / DESCRIPTOR_FILE).write_bytes(descriptor_of(3, 500, job).to_json())
     return out
 
@@ -56,7 +56,7 @@ def test_a_dataset_is_known_by_its_descriptor(tmp_path: Path) -> None:
 
 def test_a_dataset_of_which_nothing_can_be_taken_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Without the warning, all audio would silently be bought again."""
-    out = _dataset(tmp_path, made="flac")
+    out = _dataset(tmp_path, audio_format="flac")
     assert len(find_cache(out, tmp_path / "staging").open(AudioSettings("flac"))) == 3  # type: ignore[arg-type]
     assert caplog.text == ""
     find_cache(out, tmp_path / "staging").open(RECEIVED)

@@ -25,8 +25,8 @@ from tts_pipeline.storage.store import Store
 RECEIVED = AudioSettings()
 
 
-def _descriptor(bench: Bench, made: AudioSettings = RECEIVED) -> Descriptor:
-    job = {"audio_format": made.format, "sample_rate_hz": made.sample_rate_hz, "pause_ms": made.pause_ms}
+def _descriptor(bench: Bench, audio: AudioSettings = RECEIVED) -> Descriptor:
+    job = {"audio_format": audio.format, "sample_rate_hz": audio.sample_rate_hz, "pause_ms": audio.pause_ms}
     return descriptor_of(bench.source.rows, bench.part_rows, job)
 
 
@@ -85,7 +85,7 @@ FLAC = AudioSettings("flac", 16_000)
 
 
 @pytest.mark.parametrize(
-    ("made", "settings", "single", "joined"),
+    ("dataset_settings", "settings", "single", "joined"),
     [
         (RECEIVED, RECEIVED, True, True),
         (RECEIVED, FLAC, True, True),
@@ -99,13 +99,13 @@ FLAC = AudioSettings("flac", 16_000)
     ],
 )
 def test_audio_that_is_not_what_a_purchase_would_give_is_left_out(
-    tmp_path: Path, made: AudioSettings, settings: AudioSettings, single: bool, joined: bool
+    tmp_path: Path, dataset_settings: AudioSettings, settings: AudioSettings, single: bool, joined: bool
 ) -> None:
     """Audio that was converted to another format, or joined with other pauses, is left out."""
     bench = Bench.of(tmp_path, LocalStore(tmp_path / "out"), rows=2)
     bench.run()
     _rewrite(bench, "segments", pa.array([1, 3], pa.int16()))
-    speech = _open_cache(bench, dataset_settings=made, settings=settings)
+    speech = _open_cache(bench, dataset_settings=dataset_settings, settings=settings)
     assert (_get(speech, "Line 0.") is not None, _get(speech, "Line 1.") is not None) == (single, joined)
 
 

@@ -174,13 +174,13 @@ KEYS = [f"{number:064x}" for number in (7, 3, 2**255, 1, 5)]
 @pytest.fixture
 def full_cache(tmp_path: Path) -> FileCache:
     """Return a store of five answers, each a second younger than the one before."""
-    made = FileCache(LocalStore(tmp_path))
-    made.create()
+    cache = FileCache(LocalStore(tmp_path))
+    cache.create()
     for age, key in enumerate(KEYS):
-        made.put(key, 0, CachedAudio(Answer(0, Audio(bytes(1_000), "wav", 24_000, 1, 20)), "origin"))
+        cache.put(key, 0, CachedAudio(Answer(0, Audio(bytes(1_000), "wav", 24_000, 1, 20)), "origin"))
         (path,) = tmp_path.glob(f"*/{key}.0.answer")
         os.utime(path, (1_000 + age, 1_000 + age))
-    return made
+    return cache
 
 
 def _bytes(folder: Path) -> int:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import pytest
 
 from tests.builders import REQUEST_KEY, cached_audio
-from tests.patience import patience
+from tests.machine import patience
 from tts_pipeline.cache import tiered as tiered_cache
 from tts_pipeline.cache.file_cache import FileCache
 from tts_pipeline.cache.tiered import MAX_FAILURES, TieredCache
@@ -24,7 +24,7 @@ class FakeTier:
 
     def __init__(self, label: str, cached: CachedAudio | None = None, *, may_have_any: bool = True) -> None:
         self.label = label
-        self.found = cached
+        self.entry = cached
         self.known = may_have_any
         self.lookups = 0
         self.error: StorageError | None = None
@@ -36,7 +36,7 @@ class FakeTier:
         self.lookups += 1
         if self.error is not None:
             raise self.error
-        return self.found
+        return self.entry
 
 
 class SlowStore(FileCache):
@@ -75,7 +75,7 @@ def test_the_first_place_that_has_it_is_taken_from() -> None:
         finally:
             await cache.close()
 
-    assert run(main()) == has.found
+    assert run(main()) == has.entry
     assert [place.lookups for place in (job_cache, unknown, empty, has, last)] == [0, 0, 1, 1, 0]
 
 
@@ -142,7 +142,7 @@ def test_a_place_that_fails_is_told_once_and_then_left_alone(caplog: pytest.LogC
         await cache.close()
         return hits
 
-    assert run(main()) == [good.found] * (MAX_FAILURES + 5)
+    assert run(main()) == [good.entry] * (MAX_FAILURES + 5)
     assert bad.lookups == MAX_FAILURES
     assert [record.getMessage().split(";")[0] for record in caplog.records] == ["bad failed: the network is gone"]
 

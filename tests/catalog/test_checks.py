@@ -56,8 +56,8 @@ def test_good_parameters_are_sent_in_their_own_types(flash: Card) -> None:
 
 def test_an_explicit_false_is_kept(instruct: Card) -> None:
     """False is a value, not the absence of one."""
-    sent = check_parameters(instruct, {"voice": "Eldric Sage", "optimize_instructions": False})
-    assert sent["optimize_instructions"] is False
+    values = check_parameters(instruct, {"voice": "Eldric Sage", "optimize_instructions": False})
+    assert values["optimize_instructions"] is False
 
 
 @pytest.mark.parametrize(
@@ -92,8 +92,8 @@ def test_a_required_parameter_must_come_from_somewhere(instruct: Card) -> None:
 def test_unchecked_lets_values_and_names_through(flash: Card) -> None:
     """What the lists do not know passes by name; what they do know is still brought to its form."""
     parameters: dict[str, ParameterValue] = {"voice": "Ethan", "language_type": "zh", "speed": "2.55", "dialect": "wu"}
-    sent = check_parameters(flash, parameters, ["voice", "language_type", "speed", "dialect"])
-    assert sent == {"voice": "Ethan", "language_type": "Chinese", "speed": 2.55, "dialect": "wu"}
+    values = check_parameters(flash, parameters, ["voice", "language_type", "speed", "dialect"])
+    assert values == {"voice": "Ethan", "language_type": "Chinese", "speed": 2.55, "dialect": "wu"}
 
 
 def test_unchecked_still_checks_the_type(flash: Card) -> None:

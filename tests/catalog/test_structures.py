@@ -128,17 +128,17 @@ def test_columns_of_structs_and_lists_are_objects() -> None:
     columns = InputColumns(parameters={"voice": "voice", "tones": "tones"})
     mapper = UtteranceMapper(ColumnRoles(columns, table.schema), FREE, {})
     keys = [(name, 0) for name in "abcd"]
-    made = mapper.utterances(table, keys)
-    assert [dict(utterance.parameters) for utterance in made] == [
+    utterances = mapper.utterances(table, keys)
+    assert [dict(utterance.parameters) for utterance in utterances] == [
         {"voice": {"id": "x"}, "tones": [1]},
         {"voice": {"id": "x", "rate": 2}, "tones": []},
         {},
         {"voice": {"id": "x"}, "tones": [1]},
     ]
-    assert made[0].voice == '{"id": "x"}'
+    assert utterances[0].voice == '{"id": "x"}'
     request_hash = RequestHasher(mapper)
     hashes = request_hash.hash_rows(table, keys).tolist()
-    assert hashes == [request_hash.hash_utterance(utterance) for utterance in made]
+    assert hashes == [request_hash.hash_utterance(utterance) for utterance in utterances]
     assert (hashes[0] == hashes[3], len(set(hashes))) == (True, 3)
     assert to_json_text([("a", 1), ("b", None)]) == '{"a": 1}'
     assert Utterance("a", "b", {"voice": ["x"]}).voice == '["x"]'

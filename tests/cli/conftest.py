@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.patience import patience
+from tests.machine import patience
 from tts_pipeline.cli import main
 from tts_pipeline.emulator.local_service import LocalService
 
@@ -86,7 +86,7 @@ def program() -> Command:
     """Run a command in a process of its own, as a shell does."""
 
     def run(*argv: object, environ: Mapping[str, str] | None = None) -> CommandResult:
-        ended = subprocess.run(
+        result = subprocess.run(
             [*PROGRAM, *map(str, argv)],
             env={**os.environ, **(environ or {})},
             capture_output=True,
@@ -94,6 +94,6 @@ def program() -> Command:
             timeout=patience(60),
             check=False,
         )
-        return CommandResult(ended.returncode, ended.stdout, ended.stderr)
+        return CommandResult(result.returncode, result.stdout, result.stderr)
 
     return run

@@ -20,14 +20,14 @@ def refused(command: Command, local: LocalService, tmp_path: Path) -> Refused:
 
     def run(*argv: object) -> str:
         destination = tmp_path / "out"
-        ended = command("run", argv[0], destination, *argv[1:])
-        assert ended.status == 2, ended.err
-        assert ended.out == ""
+        result = command("run", argv[0], destination, *argv[1:])
+        assert result.status == 2, result.err
+        assert result.out == ""
         assert not destination.exists()
         assert local.bill()["received"] == 0
-        assert len(ended.err.splitlines()) == 1
-        assert ended.err.startswith("tts-pipeline: ")
-        return ended.err
+        assert len(result.err.splitlines()) == 1
+        assert result.err.startswith("tts-pipeline: ")
+        return result.err
 
     return run
 
@@ -124,10 +124,10 @@ def test_a_local_service_that_does_not_run_is_named(
 ) -> None:
     """Where TTS_LOCAL_URL leads nowhere, nothing is written and no outage is waited for."""
     monkeypatch.setenv("TTS_LOCAL_URL", "http://127.0.0.1:9")
-    ended = command("run", make_source(), tmp_path / "out", *LOCAL)
-    assert (ended.status, (tmp_path / "out").exists()) == (2, False)
-    assert "http://127.0.0.1:9" in ended.err
-    assert "TTS_LOCAL_URL" in ended.err
+    result = command("run", make_source(), tmp_path / "out", *LOCAL)
+    assert (result.status, (tmp_path / "out").exists()) == (2, False)
+    assert "http://127.0.0.1:9" in result.err
+    assert "TTS_LOCAL_URL" in result.err
 
 
 def test_a_destination_that_holds_another_job_is_left_alone(
@@ -137,10 +137,10 @@ def test_a_destination_that_holds_another_job_is_left_alone(
     source, destination = make_source(), tmp_path / "out"
     assert command("run", source, destination, *LOCAL, "--voice", "Cherry").status == 0
     before, received = _files(destination), local.bill()["received"]
-    ended = command("run", source, destination, *LOCAL, "--voice", "Stella")
-    assert ended.status == 2
-    assert "'voice': 'Cherry'" in ended.err
-    assert "'voice': 'Stella'" in ended.err
+    result = command("run", source, destination, *LOCAL, "--voice", "Stella")
+    assert result.status == 2
+    assert "'voice': 'Cherry'" in result.err
+    assert "'voice': 'Stella'" in result.err
     assert (_files(destination), local.bill()["received"]) == (before, received)
 
 
@@ -151,9 +151,9 @@ def test_a_source_that_has_changed_is_refused(
     destination = tmp_path / "out"
     assert command("run", make_source(), destination, *LOCAL).status == 0
     before, received = _files(destination), local.bill()["received"]
-    ended = command("run", make_source(4), destination, *LOCAL)
-    assert ended.status == 2
-    assert "'lines.parquet' has changed" in ended.err
+    result = command("run", make_source(4), destination, *LOCAL)
+    assert result.status == 2
+    assert "'lines.parquet' has changed" in result.err
     assert (_files(destination), local.bill()["received"]) == (before, received)
 
 
@@ -163,9 +163,9 @@ def test_a_folder_that_is_no_dataset_is_left_alone(
     """Nothing is written among files that are not ours."""
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("mine")
-    ended = command("run", make_source(), tmp_path / "out", *LOCAL)
-    assert ended.status == 2
-    assert "not empty" in ended.err
+    result = command("run", make_source(), tmp_path / "out", *LOCAL)
+    assert result.status == 2
+    assert "not empty" in result.err
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]
     assert local.bill()["received"] == 0
 
@@ -184,9 +184,9 @@ def test_a_row_without_text_is_a_reject_and_the_run_goes_on(
 ) -> None:
     """Null, empty and white-space texts are rejects of their own, never sent, and the exit status says so."""
     source = make_source(4, text=["Hello.", None, "", " \n"])
-    ended = command("run", source, tmp_path / "out", *LOCAL, "--json", "--quiet")
-    assert ended.status == 3
-    assert (ended.json["speech"], ended.json["rejects"]) == (1, 3)
+    result = command("run", source, tmp_path / "out", *LOCAL, "--json", "--quiet")
+    assert result.status == 3
+    assert (result.json["speech"], result.json["rejects"]) == (1, 3)
     assert local.bill()["received"] == 1
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Command
-from tests.patience import patience
+from tests.machine import patience
 from tts_pipeline.cli.parser import SHELLS
 from tts_pipeline.options import OPTIONS
 
@@ -19,19 +19,19 @@ BASH = shutil.which("bash")
 @pytest.mark.parametrize("shell", SHELLS)
 def test_a_script_knows_every_command_and_option(command: Command, shell: str) -> None:
     """Also those that will be added: the script follows from the parser."""
-    ended = command("completion", shell)
-    assert (ended.status, ended.err) == (0, "")
+    result = command("completion", shell)
+    assert (result.status, result.err) == (0, "")
     for option in OPTIONS:
         flag = f"-l {option.flag.removeprefix('--')} " if shell == "fish" else option.flag
-        assert ended.out.count(flag) >= 3, flag  # run, validate, estimate
-    assert all(name in ended.out for name in ("estimate", "emulate", "--version"[2:]))
+        assert result.out.count(flag) >= 3, flag  # run, validate, estimate
+    assert all(name in result.out for name in ("estimate", "emulate", "--version"[2:]))
 
 
 def test_another_shell_is_refused(command: Command) -> None:
     """The shells that there are scripts for are named."""
-    ended = command("completion", "csh")
-    assert ended.status == 2
-    assert "fish" in ended.err
+    result = command("completion", "csh")
+    assert result.status == 2
+    assert "fish" in result.err
 
 
 @pytest.mark.skipif(BASH is None, reason="there is no bash")
@@ -54,7 +54,7 @@ def test_bash_completes(command: Command, tmp_path: Path, words: str, completed:
         f"source {script}; COMP_WORDS=(tts-pipeline {words}); COMP_CWORD=$(({len(words.split())}));"
         '_shtab_tts_pipeline; printf "%s\\n" "${COMPREPLY[@]}"'
     )
-    ended = subprocess.run(
+    result = subprocess.run(
         [str(BASH), "--norc", "-c", program],
         capture_output=True,
         text=True,
@@ -62,4 +62,4 @@ def test_bash_completes(command: Command, tmp_path: Path, words: str, completed:
         timeout=patience(60),
         check=True,
     )
-    assert sorted(map(str.strip, ended.stdout.splitlines())) == sorted(completed)
+    assert sorted(map(str.strip, result.stdout.splitlines())) == sorted(completed)

@@ -52,7 +52,7 @@ def test_the_demo_speaks_and_a_second_time_sends_nothing(
 def test_the_demo_writes_over_nothing(command: Command, tmp_path: Path) -> None:
     """A file in its place that is somebody's own is left alone."""
     (tmp_path / "spoken-lines.parquet").write_text("mine")
-    ended = command("demo", tmp_path / "spoken")
-    assert ended.status == 2
-    assert "does not hold the demo's lines" in ended.err
+    result = command("demo", tmp_path / "spoken")
+    assert result.status == 2
+    assert "does not hold the demo's lines" in result.err
     assert (tmp_path / "spoken-lines.parquet").read_text() == "mine"

@@ -51,10 +51,10 @@ def test_no_key_is_needed_and_nothing_is_written(
     monkeypatch.delenv("MODELSTREAM_API_KEY", raising=False)
     source = make_source(3)
     monkeypatch.chdir(tmp_path)
-    ended = command("estimate", source, *GATEWAY, "--voice", "Cherry")
-    assert (ended.status, ended.err) == (0, "")
-    assert "modelstream may charge otherwise" in ended.out
-    assert "unknown: give --requests-per-minute" in ended.out
+    result = command("estimate", source, *GATEWAY, "--voice", "Cherry")
+    assert (result.status, result.err) == (0, "")
+    assert "modelstream may charge otherwise" in result.out
+    assert "unknown: give --requests-per-minute" in result.out
     assert list(tmp_path.iterdir()) == [source]
 
 
@@ -162,6 +162,6 @@ def test_mistakes_are_one_line_and_2(
 ) -> None:
     """As for a run."""
     monkeypatch.chdir(make_source(3).parent)
-    ended = command("estimate", *argv)
-    assert (ended.status, ended.out, len(ended.err.splitlines())) == (2, "", 1)
-    assert message in ended.err
+    result = command("estimate", *argv)
+    assert (result.status, result.out, len(result.err.splitlines())) == (2, "", 1)
+    assert message in result.err

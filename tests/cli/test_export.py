@@ -28,24 +28,24 @@ def test_what_a_run_made_is_exported(
 ) -> None:
     """The result of one command is the input of the next."""
     command("run", make_source(3), tmp_path / "dataset", *LOCAL, "--voice", "Cherry")
-    ended = command(
+    result = command(
         "export", tmp_path / "dataset", tmp_path / "out", "--as", "files", "--name", "{speaker}/{note}.{ext}"
     )
-    assert (ended.status, ended.err) == (0, "")
-    assert "files    3 written, 0 unchanged, 0 removed" in ended.out
-    assert "renamed  1: " in ended.out
+    assert (result.status, result.err) == (0, "")
+    assert "files    3 written, 0 unchanged, 0 removed" in result.out
+    assert "renamed  1: " in result.out
     assert (tmp_path / "out" / "Cherry" / "kept.wav").exists()
 
 
 def test_the_result_is_one_json_object(command: Command, dataset: Path, tmp_path: Path) -> None:
     """For programs; what is left out is counted and named, and the status says so."""
     flags = ("--as", "files", "--audio-format", "flac", "--sample-rate-hz", "16000", "--split", "train=1", "--json")
-    ended = command("export", dataset, tmp_path / "out", *flags)
-    result = json.loads(ended.out)
-    assert ended.status == 3
-    assert result.pop("elapsed_s") > 0
-    assert list(result.pop("failed")) == ["bad"]
-    assert result == {
+    result = command("export", dataset, tmp_path / "out", *flags)
+    summary = json.loads(result.out)
+    assert result.status == 3
+    assert summary.pop("elapsed_s") > 0
+    assert list(summary.pop("failed")) == ["bad"]
+    assert summary == {
         "as": "files",
         "destination": str(tmp_path / "out"),
         "rows": 2,
@@ -63,11 +63,11 @@ def test_the_result_is_one_json_object(command: Command, dataset: Path, tmp_path
 def test_the_summary_tells_what_people_want_to_know(command: Command, dataset: Path, tmp_path: Path) -> None:
     """Splits, files, what was left out and why."""
     flags = ("--as", "nemo", "--where", "duration_ms < 20000", "--split", "train=1", "--audio-format", "ogg")
-    ended = command("export", dataset, tmp_path / "out", *flags)
-    assert "rows      1 (train: 1)" in ended.out
-    assert "files     1 written, 0 unchanged, 0 removed" in ended.out
-    assert "left out  bad: the wav cannot be decoded" in ended.out
-    assert f"export    {tmp_path / 'out'}, as nemo, in" in ended.out
+    result = command("export", dataset, tmp_path / "out", *flags)
+    assert "rows      1 (train: 1)" in result.out
+    assert "files     1 written, 0 unchanged, 0 removed" in result.out
+    assert "left out  bad: the wav cannot be decoded" in result.out
+    assert f"export    {tmp_path / 'out'}, as nemo, in" in result.out
 
 
 @pytest.mark.parametrize(
@@ -84,9 +84,9 @@ def test_a_mistake_is_told_in_one_line(
     command: Command, dataset: Path, tmp_path: Path, flags: tuple[str, ...], message: str
 ) -> None:
     """Before anything is written, with status 2."""
-    ended = command("export", dataset, tmp_path / "out", *flags)
-    assert (ended.status, ended.out) == (2, "")
-    assert message in ended.err
+    result = command("export", dataset, tmp_path / "out", *flags)
+    assert (result.status, result.out) == (2, "")
+    assert message in result.err
     assert not (tmp_path / "out").exists()
 
 

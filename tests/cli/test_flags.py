@@ -10,7 +10,7 @@ from tts_pipeline.options import BY_PARAMETER, OPTIONS
 
 
 @pytest.mark.parametrize(
-    ("message", "shown"),
+    ("message", "expected"),
     [
         ("raise `max_rejects`, and run again", "raise --max-rejects, and run again"),
         ("use `generate_ids=True` to make ids", "use --generate-ids to make ids"),
@@ -24,9 +24,9 @@ from tts_pipeline.options import BY_PARAMETER, OPTIONS
         (r"leave out `drop=['a\nb\x1b[1m']`", "leave out --drop 'a b\ufffd[1m'"),
     ],
 )
-def test_a_parameter_is_shown_as_its_flag(message: str, shown: str) -> None:
+def test_a_parameter_is_shown_as_its_flag(message: str, expected: str) -> None:
     """With its value, as a shell takes it, and on one line."""
-    assert with_flags(message) == shown
+    assert with_flags(message) == expected
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from importlib.metadata import version
 import pytest
 
 from tests.cli.conftest import PROGRAM, Command
-from tests.patience import patience
+from tests.machine import patience
 from tts_pipeline.cli import _COMMANDS
 
 HEAVY = ("pyarrow", "polars", "aiohttp", "httpx", "rich", "numpy", "fsspec", "shtab", "importlib.metadata")
@@ -22,17 +22,17 @@ def test_help_imports_nothing_heavy() -> None:
         "import sys; from tts_pipeline.cli import main; assert main(['run', '--help']) == 0;"
         f"print(sorted(set({HEAVY!r}) & set(sys.modules)))"
     )
-    ended = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=patience(60), check=True
     )
-    assert ended.stdout.splitlines()[-1] == "[]"
-    assert "--max-concurrency" in ended.stdout
+    assert result.stdout.splitlines()[-1] == "[]"
+    assert "--max-concurrency" in result.stdout
 
 
 def test_the_version_is_that_of_the_package(command: Command) -> None:
     """It is one line on standard output, and no failure."""
-    ended = command("--version")
-    assert (ended.status, ended.out, ended.err) == (0, f"tts-pipeline {version('tts-pipeline')}\n", "")
+    result = command("--version")
+    assert (result.status, result.out, result.err) == (0, f"tts-pipeline {version('tts-pipeline')}\n", "")
 
 
 @pytest.mark.parametrize(("module", "function"), _COMMANDS.values())
@@ -56,11 +56,11 @@ def test_every_command_is_there(module: str, function: str) -> None:
 )
 def test_a_wrong_command_line_is_one_line_and_2(command: Command, argv: tuple[str, ...], name: str) -> None:
     """No usage dump and no traceback: what is wrong, and where to read on."""
-    ended = command(*argv)
-    assert (ended.status, ended.out) == (2, "")
-    assert len(ended.err.splitlines()) == 1
-    assert ended.err.startswith("tts-pipeline: ")
-    assert name in ended.err
+    result = command(*argv)
+    assert (result.status, result.out) == (2, "")
+    assert len(result.err.splitlines()) == 1
+    assert result.err.startswith("tts-pipeline: ")
+    assert name in result.err
 
 
 def test_flags_are_not_abbreviated(command: Command) -> None:
@@ -86,9 +86,9 @@ def test_an_interrupt_outside_a_run_is_130(monkeypatch: pytest.MonkeyPatch, comm
         raise KeyboardInterrupt
 
     monkeypatch.setattr("tts_pipeline.cli.listing.list_services", interrupted)
-    ended = command("services")
-    assert (ended.status, ended.out) == (130, "")
-    assert ended.err.startswith("tts-pipeline: interrupted")
+    result = command("services")
+    assert (result.status, result.out) == (130, "")
+    assert result.err.startswith("tts-pipeline: interrupted")
 
 
 def test_a_bug_is_a_traceback(monkeypatch: pytest.MonkeyPatch, command: Command) -> None:

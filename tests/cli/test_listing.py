@@ -20,9 +20,9 @@ def test_a_key_is_never_listed(command: Command, monkeypatch: pytest.MonkeyPatch
     """Neither for people nor for programs."""
     monkeypatch.setenv("MODELSTREAM_API_KEY", "sk-very-secret")
     for flags in ((), ("--json",)):
-        ended = command("services", *flags)
-        assert "sk-very-secret" not in ended.out
-        assert "api_key" not in ended.out
+        result = command("services", *flags)
+        assert "sk-very-secret" not in result.out
+        assert "api_key" not in result.out
 
 
 def test_models_are_listed_briefly(command: Command) -> None:
@@ -52,8 +52,8 @@ def test_a_model_is_shown_in_full(command: Command) -> None:
 
 def test_a_service_by_url_shows_the_card_that_would_hold(command: Command) -> None:
     """The built-in card of that model's name; an unknown model takes anything and has no price."""
-    known = command("models", "qwen3-tts-flash", "--service", "https://speech.example").out
-    assert "0.8 CNY" in known
+    output = command("models", "qwen3-tts-flash", "--service", "https://speech.example").out
+    assert "0.8 CNY" in output
     unknown = command("models", "whatever", "--service", "https://speech.example").out
     assert "any parameter" in unknown
     assert "costs will be null" in unknown
@@ -70,9 +70,9 @@ def test_a_service_by_url_shows_the_card_that_would_hold(command: Command) -> No
 )
 def test_what_there_is_not_is_named(command: Command, argv: tuple[str, ...], message: str) -> None:
     """Status 2, and the nearest name."""
-    ended = command("models", *argv)
-    assert ended.status == 2
-    assert message in ended.err
+    result = command("models", *argv)
+    assert result.status == 2
+    assert message in result.err
 
 
 def test_programs_get_everything(command: Command) -> None:

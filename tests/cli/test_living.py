@@ -18,8 +18,8 @@ def test_rejects_are_retried_by_a_flag(
     assert command(*run).status == 3
     local.clear_faults()
     assert command(*run).status == 3
-    ended = command(*run, "--retry-rejects")
-    assert (ended.status, ended.json["speech"], ended.json["this_run"]["attempts"]) == (0, 5, 1)
+    result = command(*run, "--retry-rejects")
+    assert (result.status, result.json["speech"], result.json["this_run"]["attempts"]) == (0, 5, 1)
 
 
 def test_a_changed_source_is_rebuilt_by_a_flag(
@@ -29,13 +29,13 @@ def test_a_changed_source_is_rebuilt_by_a_flag(
     run = ("run", make_source(5), tmp_path / "out", *LOCAL, "--voice", "Cherry", "--json", "--quiet")
     assert command(*run).status == 0
     make_source(6)
-    refused = command(*run)
-    assert (refused.status, "--rebuild" in refused.err) == (2, True)
+    refusal = command(*run)
+    assert (refusal.status, "--rebuild" in refusal.err) == (2, True)
     (tmp_path / "job.toml").write_text("rebuild = true\n")
-    ended = command(*run, "--config", tmp_path / "job.toml")
-    assert (ended.status, ended.json["speech"], ended.json["reused"]) == (0, 6, 5)
-    assert ended.json["this_run"]["attempts"] == 1
-    assert ended.json["destination"] == str(tmp_path / "out")
+    result = command(*run, "--config", tmp_path / "job.toml")
+    assert (result.status, result.json["speech"], result.json["reused"]) == (0, 6, 5)
+    assert result.json["this_run"]["attempts"] == 1
+    assert result.json["destination"] == str(tmp_path / "out")
 
 
 def test_files_in_between_are_appended_by_a_flag(
@@ -48,6 +48,6 @@ def test_files_in_between_are_appended_by_a_flag(
     run = ("run", tmp_path / "lines", tmp_path / "out", *LOCAL, "--voice", "Cherry", "--json", "--quiet")
     assert command(*run).status == 0
     make_source(1, name="lines/b.parquet", id=["u9"])
-    refused = command(*run)
-    assert (refused.status, "--append" in refused.err) == (2, True)
+    refusal = command(*run)
+    assert (refusal.status, "--append" in refusal.err) == (2, True)
     assert command(*run, "--append").json["rows"] == 3

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.cli.conftest import PROGRAM
-from tests.patience import patience
+from tests.machine import patience
 from tts_pipeline.card import Endpoint
 from tts_pipeline.cli.local_service import LocalServiceRun
 from tts_pipeline.dataset.totals import Totals

@@ -44,7 +44,7 @@ def test_a_pause_is_told_though_no_progress_is_shown(
 ) -> None:
     """--quiet is about progress: a run that waits says why."""
     local.set_faults([{"what": "throttle", "first": 1}])
-    ended = command("run", make_source(), f"{tmp_path}/out", *LOCAL, "--quiet")
-    assert ended.status == 0
+    result = command("run", make_source(), f"{tmp_path}/out", *LOCAL, "--quiet")
+    assert result.status == 0
     message = "tts-pipeline: the service throttles (429): the run slows down with short pauses"
-    assert ended.err.splitlines().count(message) == 1
+    assert result.err.splitlines().count(message) == 1

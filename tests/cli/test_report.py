@@ -21,9 +21,9 @@ def dataset(command: Command, make_source: MakeSource, local: LocalService, tmp_
 
 def test_people_get_a_table(command: Command, dataset: Path) -> None:
     """A line per voice and currency, numbers in full."""
-    ended = command("report", dataset, "--by", "voice")
-    assert ended.status == 0
-    head, *lines = (line.split() for line in ended.out.splitlines())
+    result = command("report", dataset, "--by", "voice")
+    assert result.status == 0
+    head, *lines = (line.split() for line in result.out.splitlines())
     assert head[:2] + head[-1:] == ["voice", "requests", "currency"]
     assert [(line[0], line[1], line[-4], line[-1]) for line in lines] == [
         ("Cherry", "2", "0.003520000", "CNY"),
@@ -44,9 +44,9 @@ def test_programs_get_json(command: Command, dataset: Path) -> None:
 def test_files_hold_the_same(command: Command, dataset: Path, tmp_path: Path, kind: str) -> None:
     """The format is that of the file's name."""
     path = tmp_path / f"bill.{kind}"
-    ended = command("report", dataset, "--by", "voice", "--output", path)
-    assert (ended.status, ended.out) == (0, "")
-    assert "2 rows" in ended.err
+    result = command("report", dataset, "--by", "voice", "--output", path)
+    assert (result.status, result.out) == (0, "")
+    assert "2 rows" in result.err
     read = pl.read_csv if kind == "csv" else pl.read_parquet
     assert read(path)["voice"].to_list() == ["Cherry", "Stella"]
     assert float(read(path)["cost"].sum()) == pytest.approx(0.00528)
@@ -71,9 +71,9 @@ def test_what_cannot_be_is_told(
     command: Command, dataset: Path, flags: tuple[str, ...], status: int, message: str
 ) -> None:
     """With the status of its kind."""
-    ended = command("report", dataset, *flags)
-    assert ended.status == status
-    assert message in ended.err
+    result = command("report", dataset, *flags)
+    assert result.status == status
+    assert message in result.err
 
 
 def test_what_cannot_be_true_is_told_wherever_a_bill_is(

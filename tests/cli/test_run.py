@@ -15,7 +15,7 @@ import pytest
 
 from tests.cli.conftest import LOCAL, PROGRAM, Command, MakeSource
 from tests.conftest import StartEmulator
-from tests.patience import patience
+from tests.machine import patience
 from tts_pipeline.cli.run import progress_shown
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.emulator.local_service import LocalService
@@ -76,9 +76,9 @@ def test_a_finished_job_needs_no_local_service(
 
 def test_a_usage_error_is_2_and_prints_nothing_on_standard_output(program: Command, make_source: MakeSource) -> None:
     """What reads the JSON must not mistake an error for a result."""
-    ended = program("run", make_source(), "out", "--json", "--nonsense")
-    assert (ended.status, ended.out) == (2, "")
-    assert ended.err.startswith("tts-pipeline: ")
+    result = program("run", make_source(), "out", "--json", "--nonsense")
+    assert (result.status, result.out) == (2, "")
+    assert result.err.startswith("tts-pipeline: ")
 
 
 def test_rejects_are_3_and_the_summary_says_why(
@@ -86,10 +86,10 @@ def test_rejects_are_3_and_the_summary_says_why(
 ) -> None:
     """The run goes to its end; the summary names the code and shows one message."""
     local.set_faults([{"what": "refuse", "text": "number 1"}])
-    ended = program("run", make_source(), tmp_path / "out", *LOCAL)
-    assert ended.status == 3
-    assert "3: 2 speech, 1 reject" in ended.out
-    assert "1 x DataInspectionFailed, for example:" in ended.out
+    result = program("run", make_source(), tmp_path / "out", *LOCAL)
+    assert result.status == 3
+    assert "3: 2 speech, 1 reject" in result.out
+    assert "1 x DataInspectionFailed, for example:" in result.out
 
 
 def test_a_fatal_answer_is_5_and_names_what_to_do(
@@ -100,11 +100,11 @@ def test_a_fatal_answer_is_5_and_names_what_to_do(
         [{"what": "error", "status": 401, "code": "InvalidApiKey", "message": "Invalid API-key provided."}]
     )
     source, destination = make_source(), tmp_path / "out"
-    ended = program("run", source, destination, *LOCAL, "--json")
-    assert ended.status == 5
-    assert ended.json["stopped_by"] == "service"
-    assert ended.json["characters_upper_bound"] == 0
-    assert "InvalidApiKey" in ended.err
+    result = program("run", source, destination, *LOCAL, "--json")
+    assert result.status == 5
+    assert result.json["stopped_by"] == "service"
+    assert result.json["characters_upper_bound"] == 0
+    assert "InvalidApiKey" in result.err
     local.clear_faults()
     assert command("run", source, destination, *LOCAL).status == 0
 
@@ -113,8 +113,8 @@ def test_too_many_rejects_are_5(command: Command, make_source: MakeSource, local
     """--max-rejects 0 stops at the first reject."""
     local.set_faults([{"what": "refuse"}])
     flags = (*LOCAL, "--max-rejects", "0", "--max-concurrency", "1", "--json", "--quiet")
-    ended = command("run", make_source(), tmp_path / "out", *flags)
-    assert (ended.status, ended.json["stopped_by"]) == (5, "rejects")
+    result = command("run", make_source(), tmp_path / "out", *flags)
+    assert (result.status, result.json["stopped_by"]) == (5, "rejects")
 
 
 def test_a_destination_that_cannot_be_is_6(
@@ -122,10 +122,10 @@ def test_a_destination_that_cannot_be_is_6(
 ) -> None:
     """Storage that fails before anything is counted still gives JSON, in which null is not known."""
     (tmp_path / "file").write_text("no folder")
-    ended = command("run", make_source(), tmp_path / "file" / "out", *LOCAL, "--json")
-    assert ended.status == 6
-    assert (ended.json["stopped_by"], ended.json["rows"]) == ("storage", None)
-    assert sorted(ended.json["this_run"]) == sorted(KEYS)
+    result = command("run", make_source(), tmp_path / "file" / "out", *LOCAL, "--json")
+    assert result.status == 6
+    assert (result.json["stopped_by"], result.json["rows"]) == ("storage", None)
+    assert sorted(result.json["this_run"]) == sorted(KEYS)
     assert local.bill()["received"] == 0
 
 
@@ -140,10 +140,10 @@ def test_ctrl_c_ends_in_good_order(
     argv = ["run", str(make_source(8)), str(destination), *LOCAL, "--max-concurrency", "4", "--json"]
     process = subprocess.Popen([*PROGRAM, *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     _wait_for_requests(local, 4)
-    begun = time.monotonic()
+    began_s = time.monotonic()
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=patience(30))
-    assert time.monotonic() - begun < patience(20), "an answer takes 60 s"
+    assert time.monotonic() - began_s < patience(20), "an answer takes 60 s"
     assert process.returncode == 130, err
     result = json.loads(out.splitlines()[-1])
     assert (result["stopped_by"], result["unknown_attempts"]) == ("interrupted", 4)
@@ -158,13 +158,13 @@ def test_a_terminal_gets_a_live_display(make_source: MakeSource, local: LocalSer
     environ = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
     process = subprocess.Popen([*PROGRAM, *argv], stdout=subprocess.PIPE, stderr=terminal, text=True, env=environ)
     os.close(terminal)
-    shown = _read_all(screen)
+    screen_text = _read_all(screen)
     out, _ = process.communicate(timeout=patience(30))
-    assert process.returncode == 0, shown
+    assert process.returncode == 0, screen_text
     assert len(out.splitlines()) == 1
-    assert "3 of 3 rows" in shown
-    assert "in flight" in shown
-    assert "CNY" in shown
+    assert "3 of 3 rows" in screen_text
+    assert "in flight" in screen_text
+    assert "CNY" in screen_text
 
 
 def test_a_summary_that_nobody_reads_does_not_fail_the_run(
@@ -175,21 +175,21 @@ def test_a_summary_that_nobody_reads_does_not_fail_the_run(
     reader, writer = os.pipe()
     os.close(reader)
     argv = ["run", str(make_source()), str(tmp_path / "out"), *LOCAL]
-    ended = subprocess.run(
+    result = subprocess.run(
         [*PROGRAM, *argv], stdout=writer, stderr=subprocess.PIPE, text=True, timeout=patience(60), check=False
     )
     os.close(writer)
-    assert ended.returncode == 3
-    assert "Broken" not in ended.stderr
+    assert result.returncode == 3
+    assert "Broken" not in result.stderr
 
 
 def test_quiet_shows_no_progress(
     command: Command, make_source: MakeSource, local: LocalService, tmp_path: Path
 ) -> None:
     """With --quiet, standard error has the bills' comparison and nothing else."""
-    ended = command("run", make_source(), tmp_path / "out", *LOCAL, "--quiet")
-    assert ended.status == 0
-    assert [line.split(":")[0] for line in ended.err.splitlines()] == ["the local service's own bill for this run"]
+    result = command("run", make_source(), tmp_path / "out", *LOCAL, "--quiet")
+    assert result.status == 0
+    assert [line.split(":")[0] for line in result.err.splitlines()] == ["the local service's own bill for this run"]
 
 
 def test_validate_says_what_would_be_done_and_does_nothing(
@@ -197,22 +197,22 @@ def test_validate_says_what_would_be_done_and_does_nothing(
 ) -> None:
     """Rows, parts, model and the rows of each voice; no request, no file."""
     flags = (*LOCAL, "--column", "voice=speaker", "--part-rows", "2", "--set", "speed=1.0")
-    ended = command("validate", make_source(), tmp_path / "out", *flags, "--json")
-    assert ended.status == 0
-    assert (ended.json["rows"], ended.json["parts"], ended.json["parts_done"]) == (3, 2, 0)
-    assert ended.json["voices"] == {"Cherry": 2, "Stella": 1}
-    assert ended.json["parameters"] == {"speed": 1}
-    result = command("validate", make_source(), tmp_path / "out", *flags)
-    assert "Cherry: 2, Stella: 1" in result.out
+    result = command("validate", make_source(), tmp_path / "out", *flags, "--json")
+    assert result.status == 0
+    assert (result.json["rows"], result.json["parts"], result.json["parts_done"]) == (3, 2, 0)
+    assert result.json["voices"] == {"Cherry": 2, "Stella": 1}
+    assert result.json["parameters"] == {"speed": 1}
+    summary = command("validate", make_source(), tmp_path / "out", *flags)
+    assert "Cherry: 2, Stella: 1" in summary.out
     assert local.bill()["received"] == 0
     assert not (tmp_path / "out").exists()
 
 
 def test_validate_refuses_what_run_refuses(command: Command, make_source: MakeSource, tmp_path: Path) -> None:
     """The same check, the same status."""
-    ended = command("validate", make_source(), tmp_path / "out", *LOCAL, "--voice", "Chery")
-    assert ended.status == 2
-    assert "Did you mean 'Cherry'?" in ended.err
+    result = command("validate", make_source(), tmp_path / "out", *LOCAL, "--voice", "Chery")
+    assert result.status == 2
+    assert "Did you mean 'Cherry'?" in result.err
 
 
 def test_validate_counts_what_is_done(
@@ -222,9 +222,9 @@ def test_validate_counts_what_is_done(
     source, destination = make_source(), tmp_path / "out"
     flags = (*LOCAL, "--voice", "Cherry", "--part-rows", "2")
     assert command("run", source, destination, *flags).status == 0
-    ended = command("validate", source, destination, *flags, "--json")
-    assert (ended.json["parts"], ended.json["parts_done"]) == (2, 2)
-    assert ended.json["voices"] == {"Cherry": 3}
+    result = command("validate", source, destination, *flags, "--json")
+    assert (result.json["parts"], result.json["parts_done"]) == (2, 2)
+    assert result.json["voices"] == {"Cherry": 3}
 
 
 def _wait_for_requests(service: LocalService, number: int) -> None:
@@ -253,14 +253,14 @@ def test_a_cap_ends_the_run_with_4_and_a_higher_one_goes_on(
 ) -> None:
     """The message says what to do; nothing is lost, and the service charged no more than the cap."""
     source, destination = make_source(20), tmp_path / "out"
-    ended = program("run", source, destination, *LOCAL, "--max-cost", "0.0192 CNY", "--json")
-    assert ended.status == 4, ended.err
-    result = ended.json
-    assert result["stopped_by"] == "budget"
-    assert 0.9 * 0.0192 < float(result["cost_upper_bound"]) <= 0.0192
-    assert "budget of 0.0192 CNY" in ended.err
-    assert "a higher --max-cost goes on from here" in ended.err
-    assert local.bill()["characters"] == result["characters_billed"]
+    result = program("run", source, destination, *LOCAL, "--max-cost", "0.0192 CNY", "--json")
+    assert result.status == 4, result.err
+    summary = result.json
+    assert summary["stopped_by"] == "budget"
+    assert 0.9 * 0.0192 < float(summary["cost_upper_bound"]) <= 0.0192
+    assert "budget of 0.0192 CNY" in result.err
+    assert "a higher --max-cost goes on from here" in result.err
+    assert local.bill()["characters"] == summary["characters_billed"]
     assert command("run", source, destination, *LOCAL, "--max-cost", "1CNY").status == 0
     assert local.bill()["charged"] == 20
 
@@ -294,14 +294,14 @@ def test_a_pilot_is_taken_into_the_full_job(
     """Its rows are not bought again, and the summary says how many and from where; what is no store is exit 2."""
     pilot, full = tmp_path / "pilot", tmp_path / "full"
     command("run", make_source(20), pilot, *LOCAL, "--limit", "5")
-    ended = command("run", make_source(20), full, *LOCAL, "--reuse", pilot)
-    assert (ended.status, local.bill()["charged"]) == (0, 20)
-    assert "5 rows whose audio was not bought again" in ended.out
-    assert f"5 in this run from {pilot}" in ended.out
+    result = command("run", make_source(20), full, *LOCAL, "--reuse", pilot)
+    assert (result.status, local.bill()["charged"]) == (0, 20)
+    assert "5 rows whose audio was not bought again" in result.out
+    assert f"5 in this run from {pilot}" in result.out
     assert command("run", make_source(20), full, *LOCAL, "--reuse", pilot, "--json").json["reused"] == 5
-    refused = command("run", make_source(20), tmp_path / "new", *LOCAL, "--reuse", make_source(20).parent)
-    assert refused.status == 2
-    assert "neither a dataset nor a reuse store" in refused.err
+    refusal = command("run", make_source(20), tmp_path / "new", *LOCAL, "--reuse", make_source(20).parent)
+    assert refusal.status == 2
+    assert "neither a dataset nor a reuse store" in refusal.err
 
 
 def _progress() -> Progress:

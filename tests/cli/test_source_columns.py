@@ -59,8 +59,8 @@ def test_a_column_that_cannot_be_dropped_is_told(
 ) -> None:
     """By a run and an estimate alike: one that is not there, or that the job needs."""
     for place in ((tmp_path / "out",), ()):
-        refused = command("run" if place else "estimate", make_source(), *place, *QUIET, *flags)
-        assert (refused.status, message in refused.err) == (2, True), refused.err
+        result = command("run" if place else "estimate", make_source(), *place, *QUIET, *flags)
+        assert (result.status, message in result.err) == (2, True), result.err
 
 
 def test_python_drops_columns_of_frames_too(local: LocalService, tmp_path: Path) -> None:
@@ -87,8 +87,8 @@ def test_columns_that_differ_in_case_only_are_refused(
 ) -> None:
     """From ours or from one another, before anything is sent; renamed they are apart in both tables."""
     source, out = make_source(text=["One.", "Two.", ""], **{name: ["x"] * 3}), tmp_path / "out"
-    refused = command("run", source, out, *QUIET)
-    assert (refused.status, f"--rename {name}=source_{name}" in refused.err) == (2, True), refused.err
+    result = command("run", source, out, *QUIET)
+    assert (result.status, f"--rename {name}=source_{name}" in result.err) == (2, True), result.err
     assert command("run", source, out, *QUIET, "--rename", f"{name}=other").status == 3
     assert local.bill()["received"] == 2
     tried = pq.read_table(out / "rejects")

@@ -66,8 +66,8 @@ def test_a_dataset_without_columns_of_folders_is_gone_on_with(
     flags = (*QUIET, "--voice", "Cherry")
     assert command("run", source, out, *flags, "--hive", "off").status == 0
     assert "hive" not in json.loads((out / "dataset.json").read_bytes())["job"]
-    refused = command("run", source, out, *flags)
-    assert (refused.status, "--hive off" in refused.err) == (2, True)
+    refusal = command("run", source, out, *flags)
+    assert (refusal.status, "--hive off" in refusal.err) == (2, True)
     (tmp_path / "job.toml").write_text('hive = "off"\n')
     _write(source / "speaker=Stella" / "month=8" / "c.parquet")
     assert command("run", source, out, *flags, "--config", tmp_path / "job.toml").status == 0
@@ -83,9 +83,9 @@ def test_a_folder_that_changes_the_type_of_a_column_is_told(
     source, out = _folders(tmp_path / "in"), tmp_path / "out"
     assert command("run", source, out, *QUIET).status == 0
     _write(source / "speaker=Tom" / "month=seven" / "c.parquet")
-    refused = command("run", source, out, *QUIET)
-    assert refused.status == 2
-    assert "int32" in refused.err
+    result = command("run", source, out, *QUIET)
+    assert result.status == 2
+    assert "int32" in result.err
     assert command("run", source, out, *QUIET, "--rebuild").status == 0
     assert {row["month"] for row in _speech(out, "month")} == {"7", "seven"}
     assert local.bill()["received"] == 6
@@ -97,10 +97,10 @@ def test_a_folder_named_as_a_column_of_ours_is_refused_with_both_ways(
     """It may be meant as the voice, be renamed, or be none."""
     source = tmp_path / "in"
     _write(source / "voice=Cherry" / "a.parquet")
-    refused = command("run", source, tmp_path / "out", *QUIET)
-    assert refused.status == 2
-    assert "--rename voice=" in refused.err
-    assert "--hive off" in refused.err
+    result = command("run", source, tmp_path / "out", *QUIET)
+    assert result.status == 2
+    assert "--rename voice=" in result.err
+    assert "--hive off" in result.err
     assert command("run", source, tmp_path / "out", *QUIET, "--column", "voice=voice").status == 0
     assert local.bill()["received"] == 2
 
@@ -146,9 +146,9 @@ def test_a_table_with_a_log_is_refused_before_anything_is_sent(
     _write(tmp_path / "in" / "a.parquet")
     (tmp_path / "in" / "_delta_log").mkdir()
     for name, destination in (("run", (tmp_path / "out",)), ("estimate", ())):
-        refused = command(name, tmp_path / "in", *destination, *QUIET)
-        assert refused.status == 2
-        assert "tts.run(pl.scan_delta(" in refused.err
+        result = command(name, tmp_path / "in", *destination, *QUIET)
+        assert result.status == 2
+        assert "tts.run(pl.scan_delta(" in result.err
     assert local.bill()["received"] == 0
 
 
@@ -161,8 +161,8 @@ def test_no_home_is_needed(
     source = _write(tmp_path / "a.parquet")
     for work_dir_flags in ((), ("--work-dir", tmp_path / "work")):
         for name in ("run", "estimate", "validate"):
-            ended = command(name, source, tmp_path / f"out{len(work_dir_flags)}", *QUIET, *work_dir_flags)
-            assert ended.status == 0, ended.err
+            result = command(name, source, tmp_path / f"out{len(work_dir_flags)}", *QUIET, *work_dir_flags)
+            assert result.status == 0, result.err
     assert local.bill()["received"] == 4
 
 
@@ -196,12 +196,12 @@ def test_names_that_are_not_utf8(
         monkeypatch.chdir(odd)
     out = {"destination": odd / "out", "current folder": Path("out")}.get(case, tmp_path / "out")
     work_dir_flags = ("--work-dir", odd) if case == "work folder" else ()
-    ended = command("run", source, out, *QUIET, "--generate-ids", *work_dir_flags)
+    result = command("run", source, out, *QUIET, "--generate-ids", *work_dir_flags)
     if case == "source":
         assert [row["utterance_id"] for row in _speech(out, "utterance_id")] == [r"\xff:0", r"\xff:1"]
         assert command("run", tmp_path, tmp_path / "more", *QUIET, "--generate-ids").status == 0
         return
-    assert (ended.status, "is not UTF-8" in ended.err, local.bill()["received"]) == (2, True, 0)
+    assert (result.status, "is not UTF-8" in result.err, local.bill()["received"]) == (2, True, 0)
     for reading in (("report", out), ("browse", out), ("export", out, tmp_path / "e", "--as", "files")):
         assert case == "work folder" or command(*reading).status == 2
 
@@ -209,8 +209,8 @@ def test_names_that_are_not_utf8(
 @pytest.mark.parametrize("flag", ["--tag=x=%s", "--set=instructions=%s", "--id-column=%s", "--voice=%s", "--model=%s"])
 def test_settings_that_are_not_utf8_are_refused(command: Command, tmp_path: Path, flag: str) -> None:
     """They would be written into requests and tables; the error names the flag."""
-    ended = command("run", _write(tmp_path / "a.parquet"), tmp_path / "out", *QUIET, flag % os.fsdecode(b"\xff"))
-    assert (ended.status, f"{flag.partition('=')[0]} is not UTF-8" in ended.err) == (2, True)
+    result = command("run", _write(tmp_path / "a.parquet"), tmp_path / "out", *QUIET, flag % os.fsdecode(b"\xff"))
+    assert (result.status, f"{flag.partition('=')[0]} is not UTF-8" in result.err) == (2, True)
 
 
 @pytest.mark.parametrize("url", ["file://{}", "file:{}", "file://localhost{}"])
@@ -224,8 +224,8 @@ def test_file_urls_are_taken_everywhere(command: Command, local: LocalService, t
     (tmp_path / "job.toml").write_text(f'reuse = ["{at("kept %1")}"]\nwork_dir = "{at("work 2")}"\n')
     flags = (*QUIET, "--config", at("job.toml"))
     for _ in range(2):
-        ended = command("run", at("my texts/a[1].parquet"), at("out[1] é"), *flags)
-        assert ended.status == 0, ended.err
+        result = command("run", at("my texts/a[1].parquet"), at("out[1] é"), *flags)
+        assert result.status == 0, result.err
     assert local.bill()["received"] == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["job.toml", "kept %1", "my texts", "out[1] é", "work 2"]
     assert command("estimate", at("my texts"), at("out[1] é"), *flags, "--json").json["rows_there"] == 2

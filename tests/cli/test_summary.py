@@ -98,10 +98,10 @@ def test_a_cost_that_is_not_known_is_not_0() -> None:
 
 def test_a_result_without_counts_has_the_same_keys() -> None:
     """What reads the JSON finds every key; null is not known."""
-    counted, uncounted = _report().to_json(), result_without_report("storage", "/data/out")
-    assert list(counted) == list(uncounted)
-    assert list(counted["this_run"]) == list(uncounted["this_run"])
-    assert (uncounted["rows"], uncounted["stopped_by"]) == (None, "storage")
+    result, bare_result = _report().to_json(), result_without_report("storage", "/data/out")
+    assert list(result) == list(bare_result)
+    assert list(result["this_run"]) == list(bare_result["this_run"])
+    assert (bare_result["rows"], bare_result["stopped_by"]) == (None, "storage")
 
 
 def test_what_was_not_bought_is_told_with_where_it_came_from() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pybase64
 
 from tests.builders import PRICE, wrap_pcm
-from tests.patience import patience
+from tests.machine import patience
 from tts_pipeline.attempt import Outcome
 from tts_pipeline.card import Card, Endpoint
 from tts_pipeline.client.client import SpeechClient
@@ -231,14 +231,14 @@ def synthesize(
     **settings: Any,
 ) -> tuple[Speech | ServiceError | StoppedError, MemoryLedger, ScriptedServer]:
     """Speak one utterance with a server that follows a script; the settings are those of ``client_of``."""
-    known = MemoryLedger() if ledger is None else ledger
+    own_ledger = MemoryLedger() if ledger is None else ledger
 
     async def main() -> tuple[Speech | ServiceError | StoppedError, MemoryLedger, ScriptedServer]:
         async with serving(*steps, otherwise=otherwise) as server, client_of(server, **settings) as client:
             try:
-                return await client.synthesize(utterance, known), known, server
+                return await client.synthesize(utterance, own_ledger), own_ledger, server
             except (ServiceError, StoppedError) as error:
-                return error, known, server
+                return error, own_ledger, server
 
     return asyncio.run(main())
 
@@ -248,6 +248,16 @@ def synthesize_speech(*steps: Step, utterance: Utterance = HELLO, **settings: An
     speech, _, _ = synthesize(*steps, utterance=utterance, **settings)
     assert isinstance(speech, Speech)
     return speech
+
+
+async def say_hello(service: Endpoint) -> tuple[Speech | ServiceError | StoppedError, MemoryLedger]:
+    """Say one utterance by a client of its own; return its speech or its error, and the ledger."""
+    ledger = MemoryLedger()
+    async with SpeechClient(service, CARD, LIMITS, clock=instant_clock()) as client:
+        try:
+            return await client.synthesize(HELLO, ledger), ledger
+        except (ServiceError, StoppedError) as error:
+            return error, ledger
 
 
 def outcomes(ledger: MemoryLedger) -> list[tuple[Outcome, str | None, int | None, int, int]]:

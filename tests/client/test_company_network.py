@@ -23,6 +23,7 @@ from tests.client.scripted_server import (
     answer,
     instant_clock,
     outcomes,
+    say_hello,
     serving,
     speech_body,
     url_body,
@@ -64,16 +65,6 @@ async def behind_proxy(
             yield proxy, server
 
 
-async def say(service: Endpoint) -> tuple[Speech | ServiceError | StoppedError, MemoryLedger]:
-    """Speak one utterance."""
-    ledger = MemoryLedger()
-    async with SpeechClient(service, CARD, LIMITS, clock=instant_clock()) as client:
-        try:
-            return await client.synthesize(HELLO, ledger), ledger
-        except (ServiceError, StoppedError) as error:
-            return error, ledger
-
-
 def service_of(authority: Authority | None = None, proxy: str | None = None, url: str = f"https://{HOST}") -> Endpoint:
     ca_file = None if authority is None else str(authority.file)
     return Endpoint("s", url, api_key=KEY, ca_file=ca_file, proxy=proxy)
@@ -89,7 +80,7 @@ def test_an_authority_of_ones_own_is_trusted(
         async with serving_tls(authority.context("127.0.0.1", days=1)) as server:
             if variable != "ca_file":
                 monkeypatch.setenv(variable, str(authority.file if variable[-1] == "E" else authority.folder))
-            return (await say(service_of(authority if variable == "ca_file" else None, url=server.url)))[0]
+            return (await say_hello(service_of(authority if variable == "ca_file" else None, url=server.url)))[0]
 
     assert isinstance(asyncio.run(main()), Speech)
 
@@ -109,7 +100,7 @@ def test_a_certificate_is_wrong_in_its_own_way(
 
     async def main() -> None:
         async with serving_tls(authority.context(host, **fields)) as server:
-            error, ledger = await say(service_of(authority, url=server.url))
+            error, ledger = await say_hello(service_of(authority, url=server.url))
         assert isinstance(error, FatalError)
         assert (error.code, server.requests) == ("UntrustedCertificate", [])
         assert all(word in str(error) for word in words)
@@ -152,7 +143,7 @@ def test_a_proxy_is_on_the_way_to_the_service_and_its_audio(
             if variable != "proxy":
                 monkeypatch.setenv(variable, url)
             service = service_of(authority, url if variable == "proxy" else None)
-            speech, _ = await say(service)
+            speech, _ = await say_hello(service)
         assert isinstance(speech, Speech)
         assert [line.rsplit(" ", 1)[0] for line in proxy.request_lines] == [
             f"CONNECT {HOST}:443",
@@ -174,7 +165,7 @@ def test_a_proxy_is_passed_by(authority: Authority, setting: str, monkeypatch: p
         async with serving_tls(authority.context("localhost", "127.0.0.1")) as server:
             monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
             monkeypatch.setenv("NO_PROXY", "speech.example" if setting == "loopback" else "")
-            speech, _ = await say(service_of(authority, "none" if setting == "none" else None, server.url))
+            speech, _ = await say_hello(service_of(authority, "none" if setting == "none" else None, server.url))
         assert isinstance(speech, Speech)
 
     asyncio.run(main())
@@ -188,7 +179,7 @@ def test_plain_requests_go_through_it_as_they_are(monkeypatch: pytest.MonkeyPatc
             port = int(server.url.rpartition(":")[2])
             async with proxying(Proxy({"speech.example": port})) as proxy:
                 monkeypatch.setenv("http_proxy", proxy.url)
-                speech, _ = await say(Endpoint("s", f"http://speech.example:{port}", auth="none"))
+                speech, _ = await say_hello(Endpoint("s", f"http://speech.example:{port}", auth="none"))
         assert isinstance(speech, Speech)
         assert proxy.request_lines == [f"POST http://speech.example:{port}/v1/audio/speech HTTP/1.1"]
 
@@ -240,7 +231,7 @@ def test_no_answer_leads_the_proxy_inside(authority: Authority, url: str, reques
 
     async def main() -> None:
         async with behind_proxy(authority, answer(200, url_body(url))) as (proxy, _):
-            error, _ = await say(service_of(authority, proxy.url))
+            error, _ = await say_hello(service_of(authority, proxy.url))
         assert isinstance(error, PermanentError)
         assert (error.code, len(proxy.request_lines)) == ("RefusedUrl", requests)
 
@@ -253,7 +244,7 @@ def test_a_proxy_that_refuses_the_audios_host_is_not_paid_for_twice(authority: A
     async def main() -> None:
         async with behind_proxy(authority, otherwise=answer(200, url_body("https://files.example/a"))) as (proxy, _):
             proxy.refused_hosts = {"files.example"}
-            error, ledger = await say(service_of(authority, proxy.url))
+            error, ledger = await say_hello(service_of(authority, proxy.url))
         assert isinstance(error, SuspectError)
         assert (error.code, len(ledger.attempts)) == ("ProxyRefused", 1)
 

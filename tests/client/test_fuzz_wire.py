@@ -21,7 +21,7 @@ import pytest
 
 from tests.client.scripted_server import CARD, KEY, Request, ScriptedServer, raw_response, serving
 from tests.http.test_connection import sound_of
-from tests.patience import patience
+from tests.machine import patience
 from tts_pipeline.card import Endpoint
 from tts_pipeline.client.client import SpeechClient
 from tts_pipeline.client.ledger import MemoryLedger

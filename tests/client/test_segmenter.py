@@ -32,8 +32,8 @@ def test_a_limit_that_the_service_names_is_learnt_for_the_run() -> None:
             speeches = [await client.synthesize(Utterance(name, LONG_TEXT)) for name in "ab"]
             return [request.text for request in server.requests], speeches
 
-    sent, speeches = asyncio.run(main())
-    assert sent == [LONG_TEXT, LONG_TEXT[:37], LONG_TEXT[38:], LONG_TEXT[:37], LONG_TEXT[38:]]
+    texts, speeches = asyncio.run(main())
+    assert texts == [LONG_TEXT, LONG_TEXT[:37], LONG_TEXT[38:], LONG_TEXT[:37], LONG_TEXT[38:]]
     assert [(speech.segments, speech.attempts) for speech in speeches] == [(2, 3), (2, 2)]
 
 

@@ -222,9 +222,9 @@ def test_what_may_be_spent_is_kept_to() -> None:
     """Five characters each, sixteen in all: three are spoken, the fourth exceeds the cap; a failure frees its share."""
 
     async def main() -> None:
-        refused = answer(400, {"code": "InvalidParameter", "message": "no"})
+        refusal = answer(400, {"code": "InvalidParameter", "message": "no"})
         budget = Budget(BudgetCap(max_cost=Decimal("0.0016"), currency="CNY"))
-        async with serving(refused) as server:
+        async with serving(refusal) as server:
             service = Endpoint("s", server.url, api_key=KEY)
             async with SpeechClient(service, CARD, LIMITS, budget=budget, clock=instant_clock()) as client:
                 results = [

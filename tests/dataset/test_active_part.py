@@ -61,11 +61,11 @@ async def test_only_intents_wait_for_the_disk(bench: Bench, monkeypatch: pytest.
     syncs: list[int] = []
     fdatasync = journal._fdatasync
 
-    def counted(descriptor: int) -> None:
+    def count_sync(descriptor: int) -> None:
         fdatasync(descriptor)
         syncs.append(descriptor)
 
-    monkeypatch.setattr(journal, "_fdatasync", counted)
+    monkeypatch.setattr(journal, "_fdatasync", count_sync)
     async with bench.part() as part:
         before = len(syncs)
         attempt = bench.attempt(part.todo[0])
@@ -224,14 +224,14 @@ async def test_the_claim_is_raised_before_spending_passes_it(bench: Bench) -> No
             assert claimed() >= at_most
             part.settle(settlement_of(attempt, Outcome.FAILED, characters_upper_bound=7), None)
             at_most -= 7
-        raised = claimed()
-        assert raised > 28
+        claim_characters = claimed()
+        assert claim_characters > 28
         assert claim_now().opened_at_us == opened_at_us, "raising a claim does not make it younger"
         for number in range(20):
             attempt = bench.attempt(part.todo[0], number=number + 2)
             await part.intend(attempt, None)
             part.settle(settlement_of(attempt, Outcome.FAILED), None)
-        assert claimed() == raised, "refused requests cost nothing: they need no larger claim"
+        assert claimed() == claim_characters, "refused requests cost nothing: they need no larger claim"
 
 
 async def test_claims_of_many_at_once_cover_them_all(tmp_path: Path, store: Store) -> None:

@@ -122,13 +122,7 @@ def test_after_an_orderly_stop_nothing_is_lost(bench: Bench) -> None:
 
 def test_the_truth_replaces_what_was_guessed_of_the_rest(bench: Bench) -> None:
     """The machine that seemed lost comes back with its journal."""
-
-    async def work() -> None:
-        async with bench.part() as part:
-            await bench.say(part, part.todo[0])
-
-    asyncio.run(work())
-    (path,) = journal_paths(bench.journals, 0)
+    path = bench.leave_open(1)
     ShippedLog(bench.store, Journal(path, -1, path.stat().st_size)).send()
     aside = path.rename(bench.folder / "aside")
     _adopt(bench)

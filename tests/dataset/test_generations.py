@@ -8,6 +8,7 @@ import pytest
 
 from tests.builders import cost_of, descriptor_of
 from tests.datasets import Bench
+from tests.machine import DiedError, DyingStore
 from tts_pipeline.dataset.descriptor import read_descriptor
 from tts_pipeline.dataset.finalize import dataset_totals, finalize, is_finalized
 from tts_pipeline.dataset.generations import (
@@ -21,7 +22,6 @@ from tts_pipeline.dataset.generations import (
 from tts_pipeline.dataset.growth import create_or_extend_descriptor
 from tts_pipeline.dataset.spending import total_spend
 from tts_pipeline.errors import StorageError
-from tts_pipeline.storage.local_store import LocalStore
 from tts_pipeline.storage.store import Store
 
 JOB = {"model": "m", "service": "s"}
@@ -94,8 +94,8 @@ def test_readers_see_the_old_one_until_the_new_one_is_finished(tmp_path: Path, s
     """An unfinished generation changes nothing for readers, and cannot be swapped in."""
     _finish(_generation(tmp_path, store, 1, 10))
     before, manifest = _files(store), store.read("parts.json")
-    begun = _generation(tmp_path, store, 2, 7)
-    begun.run(0)
+    next_bench = _generation(tmp_path, store, 2, 7)
+    next_bench.run(0)
     assert (_files(store), store.read("parts.json")) == (before, manifest)
     with pytest.raises(StorageError, match="is not finished"):
         swap_in(store, 2)
@@ -125,56 +125,25 @@ def test_nothing_is_swapped_that_was_not_begun(root: Store) -> None:
     assert _files(root) == before
 
 
-class _DiedError(Exception):
-    """The process has died."""
-
-
-class _Dying(LocalStore):
-    """A store whose process dies before its n-th change."""
-
-    left = 10_000
-
-    def _count(self) -> None:
-        _Dying.left -= 1
-        if _Dying.left < 0:
-            raise _DiedError
-
-    def remove(self, name: str) -> None:
-        self._count()
-        super().remove(name)
-
-    def remove_folder(self, folder: str) -> None:
-        self._count()
-        super().remove_folder(folder)
-
-    def move(self, name: str, to: str) -> None:
-        self._count()
-        super().move(name, to)
-
-    def write(self, name: str, data: bytes, *, durable: bool = True) -> None:
-        self._count()
-        super().write(name, data, durable=durable)
-
-
 def test_a_swap_that_dies_at_any_change_is_finished_by_the_next_run(tmp_path: Path) -> None:
     """Whatever the instant, afterwards the new generation is complete, and so is the bill."""
     steps, died = 0, True
     while died:
         folder = tmp_path / str(steps)
         folder.mkdir()
-        _Dying.left = 10_000
-        store = _Dying(folder / "out")
+        DyingStore.changes_left = 10_000
+        store = DyingStore(folder / "out")
         _finish(_generation(folder, store, 1, 10), refused=("r9",))
         given_up = _generation(folder, store, 2, 4)
         given_up.run(0)
         _finish(_generation(folder, store, 3, 7))
         new, bill = _files(generation_at(store, 3)), _usage(store)
-        _Dying.left, died = steps, False
+        DyingStore.changes_left, died = steps, False
         try:
             swap_in(store, 3)
-        except _DiedError:
+        except DiedError:
             died = True
-        _Dying.left = 10_000
+        DyingStore.changes_left = 10_000
         if resume_swap(store):
             assert steps > 0
         elif died:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from pathlib import Path
 
@@ -28,13 +27,7 @@ DESCRIPTOR = descriptor_of(4, 500, {"model": "m"})
 def bench(tmp_path: Path, store: Store) -> Bench:
     """A journal of four rows that were spoken and not published, as a kill leaves it."""
     bench = Bench.of(tmp_path, store)
-
-    async def work() -> None:
-        async with bench.part() as part:
-            for utterance in part.todo:
-                await bench.say(part, utterance)
-
-    asyncio.run(work())
+    bench.leave_open()
     return bench
 
 

@@ -81,7 +81,7 @@ def test_a_bill_stays_one_bill(now: Price, message: str) -> None:
 
 def test_a_price_may_end_and_another_begin() -> None:
     """A price may change in the middle of a dataset, and a dataset without a price may get one."""
-    ended = replace(FLASH_PRICE, effective_until=date(2026, 1, 1), source="read again")
-    refuse_changed_prices([price_row(FLASH_PRICE)], [price_row(ended), price_row(NEWER)])
+    closed_price = replace(FLASH_PRICE, effective_until=date(2026, 1, 1), source="read again")
+    refuse_changed_prices([price_row(FLASH_PRICE)], [price_row(closed_price), price_row(NEWER)])
     refuse_changed_prices([], [price_row(FLASH_PRICE)])
     refuse_changed_prices([price_row(FLASH_PRICE)], [])

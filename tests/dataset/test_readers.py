@@ -23,7 +23,7 @@ from tts_pipeline.emulator.tone import tone
 from tts_pipeline.storage.local_store import LocalStore
 
 ROWS = 10
-SAID = [number for number in range(ROWS) if number != 5]
+SPOKEN = [number for number in range(ROWS) if number != 5]
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_hugging_face_opens_the_speech_table_with_an_audio_feature(
         loaded = datasets.load_dataset(str(dataset), **options)
         assert isinstance(loaded.features["audio"], datasets.Audio)
         rows = list(loaded.cast_column("audio", datasets.Audio(decode=False)))
-    assert [row["utterance_id"] for row in rows] == [f"r{number}" for number in SAID]
+    assert [row["utterance_id"] for row in rows] == [f"r{number}" for number in SPOKEN]
     for row in rows:
         assert row["audio"] == {"bytes": tone(row["text"], tone_bytes=400), "path": f"{row['utterance_id']}.wav"}
         samples, rate_hz = soundfile.read(io.BytesIO(row["audio"]["bytes"]))
@@ -80,10 +80,10 @@ def test_hugging_face_opens_the_rejects_by_name(dataset: Path, tmp_path: Path, m
 def test_polars_opens_the_parts(dataset: Path) -> None:
     """All tables open unchanged, with money as decimals."""
     speech = pl.read_parquet(dataset / "speech" / "*.parquet")
-    assert speech["utterance_id"].to_list() == [f"r{number}" for number in SAID]
+    assert speech["utterance_id"].to_list() == [f"r{number}" for number in SPOKEN]
     assert speech.schema["cost"] == pl.Decimal(18, 9)
     usage = pl.read_parquet(dataset / "usage" / "*.parquet")
-    assert usage["characters_billed"].sum() == 7 * len(SAID)
+    assert usage["characters_billed"].sum() == 7 * len(SPOKEN)
     assert pl.read_parquet(dataset / "rejects" / "*.parquet")["input"].struct.field("text").to_list() == ["Line 5."]
 
 
@@ -91,7 +91,7 @@ def test_pyarrow_opens_the_parts(dataset: Path) -> None:
     """The parts open as one dataset with one schema."""
     table = pads.dataset(dataset / "speech").to_table()
     assert table["audio"].to_pylist()[0]["bytes"] == tone("Line 0.", tone_bytes=400)
-    assert table.num_rows == len(SAID)
+    assert table.num_rows == len(SPOKEN)
 
 
 def test_duckdb_opens_the_parts(dataset: Path) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from tts_pipeline.dataset.commit import marker_name
 from tts_pipeline.dataset.descriptor import Descriptor
 from tts_pipeline.dataset.finalize import dataset_totals, finalize, is_finalized
 from tts_pipeline.dataset.growth import create_or_extend_descriptor
-from tts_pipeline.dataset.part_journals import journal_paths
 from tts_pipeline.dataset.recovery import collect_orphans
 from tts_pipeline.storage.file_lock import FileLock
 from tts_pipeline.storage.store import Store
@@ -31,26 +29,13 @@ def _descriptor(bench: Bench) -> Descriptor:
     return descriptor_of(4, 500, {"model": "m", "service": "s"}, bench.source.fingerprint())
 
 
-def _journalled(bench: Bench) -> Path:
-    """Speak all rows and leave the part open; return its journal."""
-
-    async def say() -> None:
-        async with bench.part() as part:
-            for utterance in part.todo:
-                await bench.say(part, utterance)
-
-    asyncio.run(say())
-    (path,) = set(journal_paths(bench.journals, 0))
-    return path
-
-
 def _collect(bench: Bench, done: set[int]) -> None:
     collect_orphans(bench.store, bench.journals, bench.leases, done, lambda _: "fingerprint")
 
 
 def test_a_journal_left_behind_after_the_marker_is_swept(bench: Bench) -> None:
     """A kill between marker and removal leaves texts and audio on the disk: the next run removes them."""
-    path = _journalled(bench)
+    path = bench.leave_open()
     bench.committer.commit_part(bench.rows(), bench.replays())
     before = bench.usage()
     _collect(bench, {0})
@@ -61,7 +46,7 @@ def test_a_journal_left_behind_after_the_marker_is_swept(bench: Bench) -> None:
 
 def test_a_journal_that_is_still_needed_is_not_swept(bench: Bench) -> None:
     """It stays until the marker exists, and while a process holds the part."""
-    path = _journalled(bench)
+    path = bench.leave_open()
     _collect(bench, set())
     with FileLock(bench.folder / "locks" / "part-00000.lock"):
         _collect(bench, {0})
@@ -72,7 +57,7 @@ def test_a_journal_that_is_still_needed_is_not_swept(bench: Bench) -> None:
 def test_what_was_spent_on_a_part_that_another_published_is_on_the_bill(bench: Bench) -> None:
     """Two machines held the part: the usage of the dead one's journal is published, the dataset finalized again."""
     descriptor = create_or_extend_descriptor(bench.store, _descriptor(bench))
-    path = _journalled(bench)
+    path = bench.leave_open()
     aside = bench.folder / "aside"
     path.rename(aside)
     bench.run()

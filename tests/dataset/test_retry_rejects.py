@@ -3,12 +3,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.builders import cost_of, descriptor_of
 from tests.datasets import Bench
+from tests.machine import DiedError, DyingStore
 from tts_pipeline.dataset.active_part import PriorState
 from tts_pipeline.dataset.commit import PartCommitter, marker_name
 from tts_pipeline.dataset.descriptor import Descriptor
@@ -151,48 +151,21 @@ def test_a_part_that_another_process_has_is_not_reopened(bench: Bench) -> None:
     assert committed_parts(bench.store, _descriptor(bench)) == {0, 1}
 
 
-class _DiedError(Exception):
-    """The process has died."""
-
-
-class _Dying(LocalStore):
-    """A destination whose process dies before its n-th write."""
-
-    writes_left = 1_000
-
-    def _count(self) -> None:
-        self.writes_left -= 1
-        if self.writes_left < 0:
-            raise _DiedError
-
-    def remove(self, name: str) -> None:
-        self._count()
-        super().remove(name)
-
-    def write(self, name: str, data: bytes, *, durable: bool = True) -> None:
-        self._count()
-        super().write(name, data, durable=durable)
-
-    def stage(self, name: str, *, is_new: bool = False) -> Any:
-        self._count()
-        return super().stage(name, is_new=is_new)
-
-
-@pytest.mark.parametrize("writes", range(12))
-def test_a_retry_that_dies_at_any_write_is_finished_by_a_plain_run(tmp_path: Path, writes: int) -> None:
+@pytest.mark.parametrize("changes", range(12))
+def test_a_retry_that_dies_at_any_write_is_finished_by_a_plain_run(tmp_path: Path, changes: int) -> None:
     """Whatever the step of reopening and publishing, no row is lost, spoken twice or billed twice."""
-    bench = Bench.of(tmp_path, _Dying(tmp_path / "out"), rows=8, part_rows=5)
+    DyingStore.changes_left = 10_000
+    bench = Bench.of(tmp_path, DyingStore(tmp_path / "out"), rows=8, part_rows=5)
     _finalize(bench)
-    assert isinstance(bench.store, _Dying)
-    bench.store.writes_left = writes
+    DyingStore.changes_left = changes
     try:
         _reopen(bench)
         asyncio.run(_retry(bench, refused=["r3"]))
         bench.publish()
         finalize(bench.store, _descriptor(bench))
-    except _DiedError:
+    except DiedError:
         pass
-    bench.store.writes_left = 1_000
+    DyingStore.changes_left = 10_000
     if 0 not in committed_parts(bench.store, _descriptor(bench)):
         asyncio.run(_retry(bench, refused=["r3"]))
         bench.publish()

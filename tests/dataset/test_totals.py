@@ -44,8 +44,8 @@ def test_adding_adds_every_count(first: Totals, other: Totals) -> None:
         assert getattr(both, name) == getattr(first, name) + getattr(other, name)
     assert both.characters_billed == first.characters_billed + other.characters_billed
     assert both.characters_upper_bound == first.characters_upper_bound + other.characters_upper_bound
-    known = [cost for cost in (first.cost, other.cost) if cost is not None]
-    assert both.cost == (sum(known) if known else None)
+    costs = [cost for cost in (first.cost, other.cost) if cost is not None]
+    assert both.cost == (sum(costs) if costs else None)
 
 
 def test_cost_stays_unknown_until_something_has_a_price() -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 
-from tests.patience import patience
+from tests.machine import patience
 
 _FENCE = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 _SPENDING = re.compile(r"(tts-pipeline (?:run|validate) .*--service) (?:modelstream|baze|dashscope|openai)\b")
@@ -122,9 +122,9 @@ class Reader:
     def _python(self, block: Block) -> str:
         text = block.text.replace(_ELSEWHERE, self.service_url)
         text = re.sub(r"tts\.find_service\(\"\w+\"\)", f'tts.Service(base_url="{self.service_url}")', text)
-        with contextlib.chdir(self.folder), contextlib.redirect_stdout(io.StringIO()) as printed:
+        with contextlib.chdir(self.folder), contextlib.redirect_stdout(io.StringIO()) as stdout:
             exec(compile(text, f"<line {block.line}>", "exec"), self.names)
-        return printed.getvalue()
+        return stdout.getvalue()
 
     def _save(self, text: str, name: str) -> str:
         path = self.folder / name
@@ -147,7 +147,7 @@ def environment(service_url: str, home: Path) -> dict[str, str]:
     }
 
 
-def fits(printed: str, expected: str) -> bool:
+def fits(output: str, expected: str) -> bool:
     """Whether the expected lines were printed, in order and one after another; ``…`` stands for anything in a line.
 
     A line of nothing but ``…`` stands for any lines. Blanks at the ends of lines do not count.
@@ -156,7 +156,7 @@ def fits(printed: str, expected: str) -> bool:
         r"(?:[^\n]*\n)*?" if line.strip() == "…" else re.escape(line.rstrip()).replace("…", "[^\n]*") + r"[ \t]*\n"
         for line in expected.splitlines()
     )
-    return re.search(rf"(?:^|\n){pattern}", printed.rstrip("\n") + "\n") is not None
+    return re.search(rf"(?:^|\n){pattern}", output.rstrip("\n") + "\n") is not None
 
 
 def _without_installs(text: str) -> list[str]:

@@ -30,9 +30,9 @@ def reader(tmp_path: Path, espeak_service: LocalService) -> Reader:
 def test_every_block_does_what_the_page_says(page: Path, reader: Reader) -> None:
     """From top to bottom, in one folder; what is printed is what is shown."""
     for block in blocks(page.read_text()):
-        printed = reader.do(block)
+        output = reader.do(block)
         if block.expected is not None:
-            assert fits(printed, block.expected), f"{page.name}, line {block.line}, printed:\n{printed}"
+            assert fits(output, block.expected), f"{page.name}, line {block.line}, printed:\n{output}"
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.stem)
@@ -56,7 +56,7 @@ def test_the_tables_page_has_the_columns_of_the_code() -> None:
 
 
 @pytest.mark.parametrize(
-    ("printed", "expected", "fit"),
+    ("output", "expected", "fit"),
     [
         ("a\nb\nc\n", "b\n", True),
         ("a\nb\nc\n", "a\nc\n", False),
@@ -66,9 +66,9 @@ def test_the_tables_page_has_the_columns_of_the_code() -> None:
         ("", "a\n", False),
     ],
 )
-def test_what_fits(printed: str, expected: str, fit: bool) -> None:
+def test_what_fits(output: str, expected: str, fit: bool) -> None:
     """Lines one after another; the dots stand for anything in a line, or for any lines."""
-    assert fits(printed, expected) is fit
+    assert fits(output, expected) is fit
 
 
 def _anchor(heading: str) -> str:

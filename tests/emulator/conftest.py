@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.patience import patience
+from tests.machine import patience
 
 Say = Callable[..., httpx.Response]
 """``say(url, "text", voice="Cherry")``: one request, whatever the answer."""

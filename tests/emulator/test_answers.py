@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.emulator.conftest import Say, audio_of
-from tests.patience import patience
+from tests.machine import patience
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.emulator.rules import SHAPES
 from tts_pipeline.emulator.tone import tone

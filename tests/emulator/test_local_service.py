@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.patience import patience
+from tests.machine import patience
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.emulator.options import EmulatorOptions
 from tts_pipeline.errors import ConfigurationError
@@ -55,10 +55,10 @@ def test_closing_twice_is_harmless() -> None:
 
 def test_a_port_that_is_taken_is_said() -> None:
     """The reason comes back from the process, with the way out."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
         with pytest.raises(ConfigurationError, match=rf"127.0.0.1:{port}.*port"):
             LocalService(EmulatorOptions(voice_mode="tone", port=port)).start()
 

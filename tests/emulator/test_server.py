@@ -17,7 +17,7 @@ import soundfile
 
 from tests.conftest import StartEmulator
 from tests.emulator.conftest import Say, audio_of
-from tests.patience import patience
+from tests.machine import patience
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.emulator.server import RequestGate
 from tts_pipeline.emulator.tone import tone

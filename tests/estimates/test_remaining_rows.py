@@ -9,22 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import job_of, row_ids, write_lines
+from tests.builders import prepare_lines, row_ids
 from tests.datasets import Bench
 from tts_pipeline.dataset.commit import marker_name
 from tts_pipeline.dataset.finalize import finalize
 from tts_pipeline.errors import StorageError
 from tts_pipeline.estimates.input_rows import STARTED
 from tts_pipeline.estimates.remaining_rows import RemainingRows
-from tts_pipeline.job.prepare import create_or_extend_dataset, prepare
 from tts_pipeline.job.prepared_job import PreparedJob
 
 
 @pytest.fixture
 def prepared(tmp_path: Path) -> PreparedJob:
     """A job of 20 rows in four parts."""
-    write_lines(tmp_path / "lines.parquet")
-    return create_or_extend_dataset(prepare(job_of(tmp_path)))
+    return prepare_lines(tmp_path)
 
 
 def _bench(prepared: PreparedJob) -> Bench:

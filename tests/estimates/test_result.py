@@ -79,12 +79,12 @@ def test_what_is_not_known_is_said() -> None:
 
 def test_the_time_is_said_with_what_rules_it() -> None:
     """A rate, the answers of the service, or one long text; with where that was measured."""
-    known = replace(ESTIMATE, latency_s=6.5, latency_source="80 requests of pilot")
-    assert "time        1 h 9 min at 180 requests a minute\n" in str(known)
-    slow = str(replace(known, limited_by="latency"))
+    estimate = replace(ESTIMATE, latency_s=6.5, latency_source="80 requests of pilot")
+    assert "time        1 h 9 min at 180 requests a minute\n" in str(estimate)
+    slow = str(replace(estimate, limited_by="latency"))
     assert "1 h 9 min at 6.5 s an answer (measured in 80 requests of pilot): a higher `max_concurrency`" in slow
-    assert "the longest text takes that long" in str(replace(known, limited_by="longest_text"))
-    assert "6.5 s an answer (given)" in str(replace(known, limited_by="latency", latency_source=None))
+    assert "the longest text takes that long" in str(replace(estimate, limited_by="longest_text"))
+    assert "6.5 s an answer (given)" in str(replace(estimate, limited_by="latency", latency_source=None))
     assert "about 12.00 hours, as measured" in str(replace(ESTIMATE, spoken=(VoiceTotals("en", "a", 1, 12.0, True),)))
 
 

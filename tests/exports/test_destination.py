@@ -8,16 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.datasets import speech_row, write_dataset
 from tts_pipeline.dataset.generations import SWAP_FILE
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.exports import export
-
-
-@pytest.fixture
-def dataset(tmp_path: Path) -> Path:
-    """Two rows."""
-    return write_dataset(tmp_path / "dataset", [speech_row("a"), speech_row("b")])
 
 
 def test_an_export_says_what_it_is(dataset: Path, tmp_path: Path) -> None:
@@ -41,11 +34,11 @@ def test_a_folder_that_holds_something_else_is_refused(dataset: Path, tmp_path: 
     """The dataset itself, too; nothing is written."""
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").touch()
-    for taken in (tmp_path / "mine", dataset):
-        before = sorted(taken.rglob("*"))
+    for folder in (tmp_path / "mine", dataset):
+        before = sorted(folder.rglob("*"))
         with pytest.raises(ConfigurationError, match="is not empty and holds no export"):
-            export(dataset, taken, as_="files")
-        assert sorted(taken.rglob("*")) == before
+            export(dataset, folder, as_="files")
+        assert sorted(folder.rglob("*")) == before
 
 
 def test_a_folder_holds_one_format(dataset: Path, tmp_path: Path) -> None:

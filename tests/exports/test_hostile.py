@@ -83,8 +83,8 @@ def test_the_page_gives_no_clip_of_hours_to_a_player(tmp_path: Path) -> None:
     ]
     reader = DatasetReader(LocalStore(write_dataset(tmp_path / "dataset", rows)))
     sounds = [read_clip(reader, RowAddress("speech", "part-00000", number)) for number in range(3)]
-    refused = [sound.refusal is not None for sound in sounds if sound is not None]
-    assert refused == [False, True, False]
+    is_refused = [sound.refusal is not None for sound in sounds if sound is not None]
+    assert is_refused == [False, True, False]
 
 
 def _hostile_index(out: Path, name: str | None) -> None:

@@ -69,11 +69,11 @@ def test_recordings_and_supervisions_are_sets_of_their_own(lhotse: Any, tmp_path
 
     dataset = write_dataset(tmp_path / "dataset", [speech_row(f"u{number}") for number in range(10)])
     report = export(dataset, tmp_path / "out", as_="lhotse", split="train=0.5,dev=0.5")
-    read = read_manifests_if_cached(
+    splits = read_manifests_if_cached(
         ["train", "dev"], tmp_path / "out", prefix="speech", types=("recordings", "supervisions", "cuts")
     )
-    assert read is not None
-    for split, manifests in read.items():
+    assert splits is not None
+    for split, manifests in splits.items():
         assert len(manifests["recordings"]) == len(manifests["supervisions"]) == report.splits[split]
         lhotse.validate(manifests["recordings"], read_data=True)
         joined = lhotse.CutSet.from_manifests(manifests["recordings"], manifests["supervisions"])

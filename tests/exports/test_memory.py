@@ -39,8 +39,8 @@ def _peak_kb(tmp_path: Path, rows: int, as_: str) -> int:
     if not dataset.exists():
         write_parts(dataset, _parts(rows), part_rows=PART_ROWS)
     command = [sys.executable, "-W", "ignore", "-c", _EXPORT, str(dataset), str(tmp_path / f"{as_}-{rows}"), as_]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    exported, unchanged, peak_kb = map(int, printed.split())
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    exported, unchanged, peak_kb = map(int, output.split())
     assert exported == rows
     assert unchanged == (rows if as_ == "files" else 0)
     return peak_kb

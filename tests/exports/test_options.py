@@ -9,16 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.datasets import speech_row, write_dataset
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.exports import export
 from tts_pipeline.exports.options import ExportOptions
-
-
-@pytest.fixture
-def dataset(tmp_path: Path) -> Path:
-    """Two rows."""
-    return write_dataset(tmp_path / "dataset", [speech_row("a"), speech_row("b")])
 
 
 @pytest.mark.parametrize(

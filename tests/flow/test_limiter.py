@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import pytest
 
 from tests.flow.virtual_time import run_virtually, virtual_clock
-from tts_pipeline.attempt import Attempt, Outcome, Settlement
+from tts_pipeline.attempt import Attempt
 from tts_pipeline.config import BudgetCap, Limits
 from tts_pipeline.errors import (
     FatalError,
@@ -24,7 +24,6 @@ from tts_pipeline.errors import (
 from tts_pipeline.flow.budget import Budget
 from tts_pipeline.flow.limiter import Limiter
 from tts_pipeline.flow.retry_state import Disposition, RetryState
-from tts_pipeline.models import Usage
 
 Result = TypeVar("Result")
 Serve = Callable[[RetryState, int], Awaitable[None]]
@@ -64,6 +63,18 @@ async def run_row(limiter: Limiter, serve: Serve, *, retry_wait_s: float = 0.1) 
                 await limiter.sleep(0.0 if row.disposition is Disposition.RETRY_NOW else retry_wait_s)
             else:
                 return
+
+
+async def run_rows(limiter: Limiter, serve: Serve, *, rows: int) -> None:
+    """Run rows by 64 workers."""
+    queue = list(range(rows))
+
+    async def work() -> None:
+        while queue:
+            queue.pop()
+            await run_row(limiter, serve)
+
+    await asyncio.gather(*(work() for _ in range(64)))
 
 
 def test_no_more_in_flight_than_allowed_and_no_fewer() -> None:
@@ -180,13 +191,7 @@ def test_an_outage_costs_few_requests_and_no_row() -> None:
             if loop.time() > end_s and not first_success_s[0]:
                 first_success_s[0] = loop.time() - end_s
 
-        async def worker(rows: list[int]) -> None:
-            while rows:
-                rows.pop()
-                await run_row(limiter, serve)
-
-        rows = list(range(5_000))
-        await asyncio.gather(*(worker(rows) for _ in range(64)))
+        await run_rows(limiter, serve, rows=5_000)
         return during, first_success_s[0]
 
     during, noticed_after_s = with_limiter(Limits(max_concurrency=64), main)
@@ -346,110 +351,6 @@ def test_a_pause_and_an_outage_are_logged_when_they_begin_and_when_they_end(capl
     ]
 
 
-def settlement_of(name: str, characters: int) -> Settlement:
-    return Settlement(name, Outcome.SUCCEEDED, 0, 0, 200, None, None, Usage(), characters, characters, None, None)
-
-
-async def buy(limiter: Limiter, name: str, *, took: int | None = None) -> None:
-    """Make one attempt of a second that reserves 10 characters, and settles at ``took``; None is never settled."""
-    with limiter.admit() as row:
-        async with limiter.permit(row, lambda: make_attempt(name, 10)):
-            await asyncio.sleep(1)
-            if took is not None:
-                limiter.settle(settlement_of(name, took))
-
-
-def test_an_attempt_waits_for_what_others_give_back() -> None:
-    """First come, first served; the run goes on as long as a reservation may be freed."""
-
-    async def main(limiter: Limiter) -> list[float]:
-        began_s, ended_s = asyncio.get_running_loop().time(), list[float]()
-
-        async def attempt(number: int) -> None:
-            await buy(limiter, str(number), took=2)
-            ended_s.append(asyncio.get_running_loop().time() - began_s)
-
-        await asyncio.gather(*map(attempt, range(6)))
-        return ended_s
-
-    # 20 characters: one reserves 10 and settles at 2. Then 18 are free, for one; after it 16, and so on.
-    assert with_limiter(Limits(max_concurrency=8), main, max_characters=20) == pytest.approx([1, 2, 3, 4, 5, 6])
-
-
-def test_a_service_that_begins_to_count_more_passes_a_cap_by_one_attempt_at_most() -> None:
-    """Side by side is only what the cap has room for at four times its count, also when all went well before."""
-
-    async def main(limiter: Limiter) -> list[int]:
-        spent = list[int]()
-
-        async def attempt(number: int) -> None:
-            took = 10 if number < 7 else 40
-            await buy(limiter, str(number), took=took)
-            spent.append(took)
-
-        await asyncio.gather(*map(attempt, range(40)), return_exceptions=True)
-        return spent
-
-    spent = with_limiter(Limits(max_concurrency=32), main, max_characters=300)
-    assert 300 < sum(spent) + 10 <= 300 + 40
-
-
-def test_when_nothing_can_come_back_the_run_stops() -> None:
-    """Waiting rows get the reason; nothing is sent, and the reservations never exceeded the cap."""
-
-    async def main(limiter: Limiter) -> list[object]:
-        buying = [buy(limiter, str(number), took=10) for number in range(8)]
-        return list(await asyncio.gather(*buying, return_exceptions=True))
-
-    results = with_limiter(Limits(max_concurrency=8), main, max_characters=35)
-    assert results[:3] == [None] * 3
-    assert [getattr(result, "stopped_by", None) for result in results[3:]] == ["budget"] * 5
-    assert "30 characters are spent at most (30 characters confirmed)" in str(results[3])
-
-
-def test_a_cap_that_is_used_up_stops_before_anything_is_sent() -> None:
-    """Even if no row waits yet."""
-
-    async def main(limiter: Limiter) -> list[object]:
-        return list(await asyncio.gather(buy(limiter, "a"), return_exceptions=True))
-
-    assert [type(result) for result in with_limiter(Limits(), main, max_characters=9)] == [StoppedError]
-
-
-def test_what_was_never_settled_is_not_given_back() -> None:
-    """A cancelled attempt may have been billed; if its turn came together with the cancellation, it was not sent."""
-
-    async def main(limiter: Limiter) -> None:
-        tasks = [asyncio.create_task(buy(limiter, name, took=10)) for name in "abc"]
-        await asyncio.sleep(0.5)
-        tasks[0].cancel()
-        await asyncio.sleep(0)  # the second's turn has come ...
-        tasks[1].cancel()  # ... and is not taken
-        await asyncio.gather(*tasks, return_exceptions=True)
-        with pytest.raises(StoppedError, match="20 characters are spent at most"):
-            await buy(limiter, "d")
-
-    with_limiter(Limits(max_concurrency=1), main, max_characters=20)
-
-
-def test_an_attempt_that_cannot_be_described_fails_for_its_row_only() -> None:
-    """Even if its turn comes while it waits; other rows go on."""
-
-    async def main(limiter: Limiter) -> list[object]:
-        def indescribable() -> Attempt:
-            raise LookupError
-
-        async def run_mistaken() -> None:
-            with limiter.admit() as row:
-                async with limiter.permit(row, indescribable):
-                    pass
-
-        return list(await asyncio.gather(buy(limiter, "a"), run_mistaken(), buy(limiter, "b"), return_exceptions=True))
-
-    first, mistake, last = with_limiter(Limits(max_concurrency=1), main)
-    assert (first, type(mistake), last) == (None, LookupError, None)
-
-
 def test_fewer_are_in_flight_where_the_service_takes_fewer() -> None:
     """A service that takes 8 at a time soon gets 8 nearly all the time, and refuses few requests."""
 
@@ -469,13 +370,7 @@ def test_fewer_are_in_flight_where_the_service_takes_fewer() -> None:
                 taken -= 1
             samples.append((asyncio.get_running_loop().time(), limiter.in_flight))
 
-        async def worker(rows: list[int]) -> None:
-            while rows:
-                rows.pop()
-                await run_row(limiter, serve)
-
-        rows = list(range(4_000))
-        await asyncio.gather(*(worker(rows) for _ in range(64)))
+        await run_rows(limiter, serve, rows=4_000)
         return samples, refused
 
     samples, refused = with_limiter(Limits(max_concurrency=64), main)

@@ -14,7 +14,7 @@ import tts_pipeline as tts
 from tests.builders import call_arguments, line_frame
 from tests.conftest import StartEmulator
 from tests.frames.speak import __file__ as SCRIPT  # noqa: N812
-from tests.patience import patience
+from tests.machine import patience
 from tts_pipeline.emulator.local_service import LocalService
 
 ROWS = 2_000

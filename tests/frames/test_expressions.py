@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import tts_pipeline as tts
-from tests.patience import patience
+from tests.machine import patience
 from tts_pipeline import text
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.frames.expressions import billed_characters, estimate_cost, han_characters
@@ -126,7 +126,7 @@ def test_a_run_does_without_polars() -> None:
     """Its threads would not survive a fork: what a run imports never imports it."""
     modules = "tts_pipeline.job, tts_pipeline.dataset.commit, tts_pipeline.client, tts_pipeline.cli.run"
     script = f"import sys, {modules}; print('polars' in sys.modules)"
-    ended = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=patience(60), check=True
     )
-    assert ended.stdout.strip() == "False"
+    assert result.stdout.strip() == "False"

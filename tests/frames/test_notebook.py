@@ -14,7 +14,7 @@ from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
 
 from tests.conftest import StartEmulator
-from tests.patience import patience
+from tests.machine import patience
 
 NOTEBOOK = Path(__file__).parents[2] / "docs" / "notebooks" / "first_dataset.ipynb"
 
@@ -59,10 +59,10 @@ def test_the_notebook_of_the_documentation_runs_top_to_bottom(tmp_path: Path) ->
     """Without an error, and its frames and its progress are shown."""
     notebook = nbformat.read(NOTEBOOK, as_version=4)  # type: ignore[no-untyped-call]  # of nbformat
     NotebookClient(notebook, timeout=patience(120), resources={"metadata": {"path": tmp_path}}).execute()
-    shown = str([cell.get("outputs") for cell in notebook.cells])
-    assert "4 of 4 rows" in shown
-    assert "EmptyText" in shown
-    assert "(50, None)" in shown
+    outputs = str([cell.get("outputs") for cell in notebook.cells])
+    assert "4 of 4 rows" in outputs
+    assert "EmptyText" in outputs
+    assert "(50, None)" in outputs
 
 
 @pytest.mark.slow

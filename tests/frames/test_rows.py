@@ -91,13 +91,13 @@ def test_results_stand_beside_their_rows(has_speech: list[bool], seed: int) -> N
         to_table(spoken, pa.schema(arrow_fields(SPEECH))), to_table(rejected, pa.schema(arrow_fields(REJECTS)))
     )
     for table in (frame, pa.table(frame)):
-        made = pl.DataFrame(with_outcomes(table, utterance_rows(table, ColumnArguments()), outcomes))
-        assert made.columns == ["id", "text", *RESULT_COLUMNS]
-        assert made["utterance_id"].equals(frame["id"], check_names=False)
-        assert made["duration_ms"].to_list() == [
+        result = pl.DataFrame(with_outcomes(table, utterance_rows(table, ColumnArguments()), outcomes))
+        assert result.columns == ["id", "text", *RESULT_COLUMNS]
+        assert result["utterance_id"].equals(frame["id"], check_names=False)
+        assert result["duration_ms"].to_list() == [
             place if is_speech else None for place, is_speech in enumerate(has_speech)
         ]
-        assert made["error_code"].to_list() == [None if is_speech else "EmptyText" for is_speech in has_speech]
+        assert result["error_code"].to_list() == [None if is_speech else "EmptyText" for is_speech in has_speech]
 
 
 def test_the_columns_of_no_rows() -> None:
@@ -176,8 +176,8 @@ def test_ids_that_are_no_text_are_refused() -> None:
 def test_a_column_that_is_not_needed_may_be_of_any_type() -> None:
     """Polars need not know it."""
     strange = pa.table({"text": ["a"], "map": pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int64()))})
-    made: Any = with_outcomes(strange, utterance_rows(strange, ColumnArguments()), empty_outcomes())
-    assert made.column("map").type == strange.column("map").type
+    result: Any = with_outcomes(strange, utterance_rows(strange, ColumnArguments()), empty_outcomes())
+    assert result.column("map").type == strange.column("map").type
 
 
 def test_a_result_is_no_frame_to_say() -> None:
@@ -186,5 +186,5 @@ def test_a_result_is_no_frame_to_say() -> None:
     with pytest.raises(ConfigurationError, match="drop or rename 'utterance_id'"):
         utterance_rows(frame, ColumnArguments())
     utterances = utterance_rows(frame, ColumnArguments(utterance_id="utterance_id"))
-    made = with_outcomes(frame, utterances, empty_outcomes())
-    assert made.columns == ["text", "utterance_id", *RESULT_COLUMNS[1:]]
+    result = with_outcomes(frame, utterances, empty_outcomes())
+    assert result.columns == ["text", "utterance_id", *RESULT_COLUMNS[1:]]

@@ -15,7 +15,7 @@ import pytest
 
 from tests.client.certificates import Authority, serving_tls
 from tests.client.scripted_server import Request, ScriptedServer, Step, client_of, raw_response, serving
-from tests.patience import patience
+from tests.machine import patience
 from tts_pipeline.catalog.route import Route
 from tts_pipeline.config import Limits
 from tts_pipeline.errors import ServiceError, TransientError

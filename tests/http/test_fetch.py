@@ -18,7 +18,7 @@ from tests.client.scripted_server import (
     serving,
     verbatim,
 )
-from tests.patience import patience
+from tests.machine import patience
 from tts_pipeline.config import Limits
 from tts_pipeline.errors import PermanentError, ServiceError, TransientError
 from tts_pipeline.flow.clock import Clock

@@ -8,38 +8,22 @@ import pytest
 
 from tests.client.certificates import Authority, serving_tls
 from tests.client.scripted_server import (
-    CARD,
-    HELLO,
     KEY,
-    LIMITS,
     ScriptedServer,
     answer,
-    instant_clock,
     outcomes,
+    say_hello,
     serving,
     url_body,
 )
 from tts_pipeline.attempt import Outcome
 from tts_pipeline.card import Endpoint
-from tts_pipeline.client.client import SpeechClient
-from tts_pipeline.client.ledger import MemoryLedger
-from tts_pipeline.errors import FatalError, ServiceError, StoppedError, SuspectError
-from tts_pipeline.models import Speech
+from tts_pipeline.errors import FatalError, SuspectError
 
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("authority"))
-
-
-async def say(service: Endpoint) -> tuple[Speech | ServiceError | StoppedError, MemoryLedger]:
-    """Speak one utterance."""
-    ledger = MemoryLedger()
-    async with SpeechClient(service, CARD, LIMITS, clock=instant_clock()) as client:
-        try:
-            return await client.synthesize(HELLO, ledger), ledger
-        except (ServiceError, StoppedError) as error:
-            return error, ledger
 
 
 def service_at(server: ScriptedServer) -> Endpoint:
@@ -51,7 +35,7 @@ def test_a_certificate_that_nobody_vouches_for_is_fatal_at_once(authority: Autho
 
     async def main() -> None:
         async with serving_tls(authority.context("127.0.0.1")) as server:
-            error, ledger = await say(service_at(server))
+            error, ledger = await say_hello(service_at(server))
         assert isinstance(error, FatalError)
         assert (error.code, error.may_be_billed, server.requests) == ("UntrustedCertificate", False, [])
         assert "the certificate of 127.0.0.1 is not trusted: unable to get local issuer certificate" in str(error)
@@ -72,7 +56,7 @@ def test_plain_http_at_an_https_address_is_fatal_at_once() -> None:
     async def main() -> None:
         async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
-            error, ledger = await say(Endpoint("s", f"https://127.0.0.1:{port}", api_key=KEY))
+            error, ledger = await say_hello(Endpoint("s", f"https://127.0.0.1:{port}", api_key=KEY))
         assert isinstance(error, FatalError)
         assert (error.code, error.may_be_billed) == ("TlsFailed", False)
         assert "does not speak TLS at this port" in str(error)
@@ -87,7 +71,7 @@ def test_an_untrusted_host_of_audio_is_not_bought_again(authority: Authority) ->
     async def main() -> None:
         async with serving_tls(authority.context("127.0.0.1")) as files, serving() as server:
             server.steps = [answer(200, url_body(files.url + "/a.wav"))]
-            error, ledger = await say(service_at(server))
+            error, ledger = await say_hello(service_at(server))
         assert isinstance(error, SuspectError)
         assert (error.code, error.may_be_billed) == ("UntrustedCertificate", True)
         assert [outcome[4] for outcome in outcomes(ledger)] == [6]

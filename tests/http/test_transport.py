@@ -21,7 +21,7 @@ from tests.client.scripted_server import (
     silence,
     verbatim,
 )
-from tests.patience import patience
+from tests.machine import patience
 from tts_pipeline.errors import FatalError, PermanentError, ServiceError, TransientError
 from tts_pipeline.http.transport import Timeouts, Transport
 from tts_pipeline.wire.response import Response

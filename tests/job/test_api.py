@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-import uuid
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ import pytest
 
 from tests.builders import MODEL, job_of, row_ids, write_lines
 from tests.datasets import check_bill, read_table, spoken_ids
-from tests.patience import patience
+from tests.machine import patience
 from tts_pipeline.config import InputColumns, Selection
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.emulator.tone import tone
@@ -138,15 +136,6 @@ def test_a_pilot_takes_some_rows(tmp_path: Path, tone_service: LocalService) -> 
     sampled = spoken_ids(tmp_path / "b")
     assert len(set(sampled)) == 7
     assert sampled == sorted(sampled, key=row_ids(50).index)
-
-
-@pytest.fixture
-def remote() -> Iterator[str]:
-    """A destination on an object store."""
-    url = f"memory://{uuid.uuid4().hex}/out"
-    yield url
-    filesystem, path = fsspec.core.url_to_fs(url)
-    filesystem.rm(path, recursive=True)
 
 
 def test_an_object_store_is_a_destination(tmp_path: Path, tone_service: LocalService, remote: str) -> None:

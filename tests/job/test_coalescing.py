@@ -10,7 +10,7 @@ import pytest
 
 from tests.builders import audio_of, make_speech, write_rows
 from tests.datasets import utterance_mapper_of
-from tests.patience import patience
+from tests.machine import patience
 from tts_pipeline.cache.job_cache import JobCache
 from tts_pipeline.client.ledger import Ledger
 from tts_pipeline.errors import PermanentError, StoppedError

@@ -144,9 +144,7 @@ def test_a_disk_that_is_full_stops_the_run_and_keeps_what_was_received(
     """In good order; the next run, with room, buys at most the attempts in flight again, and the bill stays right."""
     write_lines(tmp_path / "lines.parquet", 100)
     command = [sys.executable, "-c", _ON_A_SMALL_DISK, str(tmp_path), tone_service.url]
-    words = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ).stdout.split(
-        maxsplit=2
-    )
+    words = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ).stdout.split(maxsplit=2)
     assert (words[0], int(words[1]) > 5) == ("storage", True)
     assert "File too large" in words[2]
     first = tone_service.bill()["received"]
@@ -188,7 +186,7 @@ def test_a_shard_is_run_and_nothing_is_finalized(tmp_path: Path, tone_service: L
 
 
 def test_what_keeps_a_dataset_from_being_finalized_is_the_runs_stop(tmp_path: Path, tone_service: LocalService) -> None:
-    """All rows are spoken, but a file is missing: no ``parts.json``, and the report has the reason beside the counts."""
+    """All rows are spoken, a file is missing: no ``parts.json``, and the report has the reason beside the counts."""
     write_lines(tmp_path / "lines.parquet")
     with (prepared := _established(job_of(tmp_path, tone_service.url))).leases:
         for index in range(4):

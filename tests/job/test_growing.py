@@ -16,7 +16,7 @@ import pytest
 from tests.builders import job_of
 from tests.conftest import StartEmulator
 from tests.datasets import check_bill, read_table
-from tests.patience import patience
+from tests.machine import patience
 from tts_pipeline.config import Selection
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ConfigurationError
@@ -42,7 +42,7 @@ def _job(folder: Path, service: LocalService, **changes: Any) -> Job:
     return job_of(folder, service.url, source=folder / "source", **changes)
 
 
-def _said(folder: Path) -> list[str]:
+def _texts(folder: Path) -> list[str]:
     ids: list[str] = read_table(folder / "out", "speech")["utterance_id"].to_pylist()
     return ids
 
@@ -62,7 +62,7 @@ def test_rejects_are_retried_when_asked_and_only_then(tmp_path: Path, service: L
     assert (report.stopped, report.dataset.speech, report.dataset.rejects) == (None, 12, 0)
     assert (report.this_run.attempts, report.this_run.speech) == (2, 2)
     assert report.dataset.attempts == 14
-    assert _said(tmp_path) == _names(range(12))
+    assert _texts(tmp_path) == _names(range(12))
     assert list((tmp_path / "out" / "rejects").iterdir()) == []
     speech = {row["utterance_id"]: row for row in read_table(tmp_path / "out", "speech").to_pylist()}
     assert (speech["r3"]["attempts"], speech["r2"]["attempts"]) == (2, 1)
@@ -110,7 +110,7 @@ def test_a_retry_that_is_killed_is_finished_by_a_plain_run(tmp_path: Path, emula
     service.clear_faults()
     report = run_job(job)
     assert (report.stopped, report.dataset.speech, report.dataset.rejects) == (None, 60, 0)
-    assert _said(tmp_path) == _names(range(60))
+    assert _texts(tmp_path) == _names(range(60))
     assert service.bill()["received"] <= 60 + rejects + 8
     check_bill(tmp_path / "out", service)
 
@@ -127,7 +127,7 @@ def test_a_source_that_grew_adds_parts(tmp_path: Path, service: LocalService) ->
     assert {path: path.read_bytes() for path in before} == before
     files = sorted((tmp_path / "out" / "speech").iterdir())
     assert [pq.read_metadata(path).num_rows for path in files] == [5, 5, 2, 5, 2]
-    assert _said(tmp_path) == _names(range(19))
+    assert _texts(tmp_path) == _names(range(19))
     assert run_job(_job(tmp_path, service)).this_run.attempts == 0
     check_bill(tmp_path / "out", service)
 
@@ -142,7 +142,7 @@ def test_files_in_between_are_appended(tmp_path: Path, service: LocalService) ->
         run_job(_job(tmp_path, service))
     run_job(_job(tmp_path, service, options={"append": True}))
     assert run_job(_job(tmp_path, service)).dataset.speech == 15
-    assert _said(tmp_path) == _names(range(15))
+    assert _texts(tmp_path) == _names(range(15))
     assert service.bill()["received"] == 15
 
 
@@ -156,7 +156,7 @@ def test_a_source_that_grows_while_parts_are_open_keeps_what_they_have(tmp_path:
     _write(tmp_path, "b", range(12, 15))
     report = run_job(_job(tmp_path, service))
     assert (report.stopped, report.dataset.speech, report.this_run.speech) == (None, 15, 8)
-    assert _said(tmp_path) == _names(range(15))
+    assert _texts(tmp_path) == _names(range(15))
     check_bill(tmp_path / "out", service)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders import job_of, write_lines
-from tests.patience import patience
+from tests.machine import patience
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import StorageError
 from tts_pipeline.job import Job, Report, run_job

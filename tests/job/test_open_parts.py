@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import job_of, write_lines
 from tests.datasets import Bench, read_table
 from tts_pipeline.config import Limits
 from tts_pipeline.dataset.active_part import ActivePart, Progress
@@ -19,7 +18,6 @@ from tts_pipeline.flow.budget import Budget
 from tts_pipeline.job import RunOptions
 from tts_pipeline.job.allowance import Allowance
 from tts_pipeline.job.open_parts import OpenParts, max_open_parts
-from tts_pipeline.job.prepare import create_or_extend_dataset, prepare
 from tts_pipeline.job.prepared_job import PreparedJob
 from tts_pipeline.storage.file_lock import FileLock
 from tts_pipeline.wal.journal import JournalWriter
@@ -37,13 +35,6 @@ from tts_pipeline.wal.journal import JournalWriter
 def test_more_parts_are_open_where_more_is_in_flight(options: RunOptions, part_rows: int, parts: int) -> None:
     """One answer in a hundred that takes 30 times longer keeps its part open: other rows need parts meanwhile."""
     assert max_open_parts(options, part_rows) == parts
-
-
-@pytest.fixture
-def prepared(tmp_path: Path) -> PreparedJob:
-    """A job of 20 rows in four parts."""
-    write_lines(tmp_path / "lines.parquet")
-    return create_or_extend_dataset(prepare(job_of(tmp_path)))
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 from rich.console import Console
 
-from tests.patience import patience
+from tests.machine import patience
 from tts_pipeline.config import BudgetCap
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.job import Progress
@@ -56,19 +56,19 @@ def test_without_a_price_no_cost_is_shown() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cap", "shown"),
+    ("cap", "expected"),
     [
         (BudgetCap(Decimal(500), "CNY"), "11.25 of 500 CNY"),
         (BudgetCap(max_characters=9_000), "1,150 of 9,000 characters"),
     ],
 )
-def test_with_a_cap_all_that_is_spent_is_shown_against_it(cap: BudgetCap, shown: str) -> None:
+def test_with_a_cap_all_that_is_spent_is_shown_against_it(cap: BudgetCap, expected: str) -> None:
     """At most, over all runs: the cap counts this."""
     progress = _progress()
     progress.totals.characters_upper_bound = 150
     progress.cap, progress.spent_before = cap, Cost(characters_upper_bound=1_000)
     progress.spent_before.add(Cost(cost=Decimal(8), cost_upper_bound=Decimal(10), currency="CNY"))
-    assert plain_line(ProgressView(progress).snapshot()).endswith(f", {shown}")
+    assert plain_line(ProgressView(progress).snapshot()).endswith(f", {expected}")
 
 
 def test_the_speed_is_that_of_the_last_seconds() -> None:
@@ -99,10 +99,10 @@ def test_plain_lines_come_now_and_then_and_at_the_end() -> None:
     waits, written = iter([False, False]), threading.Event()
     lines: list[str] = []
 
-    def wait(ended: threading.Event) -> bool:
+    def wait(end: threading.Event) -> bool:
         if next(waits, True):
             written.set()
-            return ended.wait()
+            return end.wait()
         return False
 
     with report_lines(ProgressView(_progress(speech=50), FakeClock()), lines.append, wait=wait):

@@ -11,7 +11,7 @@ import pytest
 
 from tests.builders import write_lines
 from tests.killing import COMMAND
-from tests.patience import patience
+from tests.machine import patience
 from tts_pipeline.cli import main
 from tts_pipeline.emulator.local_service import LocalService
 
@@ -50,12 +50,12 @@ def test_a_destination_that_turns_read_only_is_a_storage_error(tmp_path: Path, t
             time.sleep(0.01)
         folders = [folder for folder in (out, *out.rglob("*")) if folder.is_dir()]
         _set_mode(folders, 0o555)
-        printed, errors = process.communicate(timeout=patience(60))
+        output, errors = process.communicate(timeout=patience(60))
         _set_mode(folders, 0o755)
     assert process.returncode == 6, errors
     assert "Permission denied" in errors
     assert "Traceback" not in errors
-    assert orjson.loads(printed.splitlines()[-1])["stopped_by"] == "storage"
+    assert orjson.loads(output.splitlines()[-1])["stopped_by"] == "storage"
     tone_service.clear_faults()
     assert main([*run, "--quiet"]) == 0
     assert tone_service.bill()["received"] == ROWS

@@ -5,8 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-import uuid
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ import pytest
 from tests.builders import job_of
 from tests.conftest import StartEmulator
 from tests.datasets import check_bill, read_table
-from tests.patience import patience
+from tests.machine import patience
 from tts_pipeline.dataset.claims import Claim, write_claim
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ConfigurationError, StorageError
@@ -270,15 +268,6 @@ def test_a_rebuild_that_is_killed_buys_again_what_was_in_flight(tmp_path: Path, 
     assert (report.stopped, report.dataset.speech) == (None, 40)
     assert service.bill()["received"] <= 40 + 8
     check_bill(tmp_path / "out", service)
-
-
-@pytest.fixture
-def remote() -> Iterator[str]:
-    """A destination on an object store."""
-    url = f"memory://{uuid.uuid4().hex}/out"
-    yield url
-    filesystem, path = fsspec.core.url_to_fs(url)
-    filesystem.rm(path, recursive=True)
 
 
 def test_an_object_store_is_swapped_by_copies(tmp_path: Path, service: LocalService, remote: str) -> None:

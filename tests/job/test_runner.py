@@ -16,7 +16,7 @@ import pytest
 from tests.builders import job_of, write_lines
 from tests.conftest import StartEmulator
 from tests.datasets import check_bill, read_table
-from tests.patience import patience
+from tests.machine import patience
 from tts_pipeline.dataset.active_part import ActivePart, Progress
 from tts_pipeline.dataset.invocation import Invocation
 from tts_pipeline.emulator.local_service import LocalService
@@ -92,8 +92,8 @@ def test_a_disk_that_takes_nothing_stops_the_sending(
     service = emulator(voice_mode="tone", tone_bytes=20_000)
     write_lines(tmp_path / "lines.parquet", 100)
     runner = _watched(job_of(tmp_path, service.url, options={"part_rows": 50}, limits={"max_concurrency": 4}))
-    disk, progress, ended = _FullDisk(monkeypatch, 20), runner._progress, queue.SimpleQueue[object]()
-    threading.Thread(target=lambda: ended.put(runner.run(range(2))), daemon=True).start()
+    disk, progress, outcome = _FullDisk(monkeypatch, 20), runner._progress, queue.SimpleQueue[object]()
+    threading.Thread(target=lambda: outcome.put(runner.run(range(2))), daemon=True).start()
     assert disk.is_full.wait(patience(10))
     until_s = time.monotonic() + patience(10)
     while progress.in_flight and time.monotonic() < until_s:
@@ -103,7 +103,7 @@ def test_a_disk_that_takes_nothing_stops_the_sending(
     assert disk.answers <= received <= disk.answers + 4
     assert received < 100
     disk.has_room.set()
-    assert ended.get(timeout=patience(20)) is None
+    assert outcome.get(timeout=patience(20)) is None
     assert service.bill()["received"] == disk.answers == 100
 
 

@@ -15,7 +15,7 @@ import pytest
 from tests.builders import job_of, write_lines
 from tests.conftest import StartEmulator
 from tests.datasets import check_bill
-from tests.patience import patience
+from tests.machine import patience
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.job import run_job
 
@@ -26,10 +26,10 @@ def test_nothing_that_hangs_is_waited_for(tmp_path: Path, tone_service: LocalSer
     command = [sys.executable, "-m", "tests.job.hanging", str(tmp_path), tone_service.url]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         try:
-            printed, _ = process.communicate(timeout=patience(60))
+            output, _ = process.communicate(timeout=patience(60))
         finally:
             subprocess.run(["pkill", "-KILL", "-g", str(process.pid)], check=False)
-    assert [line.rpartition(": ")[2] for line in printed.splitlines()] == ["130"] * 10, printed
+    assert [line.rpartition(": ")[2] for line in output.splitlines()] == ["130"] * 10, output
 
 
 _PUBLISHING_HANGS = f"""

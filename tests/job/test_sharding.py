@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.builders import job_of, write_lines
 from tests.conftest import StartEmulator
-from tests.patience import patience
+from tests.machine import patience
 from tts_pipeline.config import BudgetCap, Limits
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ConfigurationError, StoppedError

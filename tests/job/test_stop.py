@@ -18,7 +18,7 @@ import pytest
 from tests.builders import job_of, write_lines
 from tests.conftest import StartEmulator
 from tests.datasets import check_bill, read_table
-from tests.patience import patience
+from tests.machine import patience
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import StoppedError
 from tts_pipeline.job import CancelToken, Shard, run_job, run_parts

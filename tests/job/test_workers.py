@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.builders import audio_of, make_speech
-from tests.patience import patience
+from tests.machine import patience
 from tts_pipeline.client.ledger import Ledger, MemoryLedger
 from tts_pipeline.errors import (
     ConfigurationError,
@@ -85,7 +85,7 @@ class FakeLedger(MemoryLedger):
         self.rejects.append(reject)
 
 
-def _failing(errors: dict[str, Exception]) -> Behaviour:
+def failing(errors: dict[str, Exception]) -> Behaviour:
     async def behave(utterance_id: str) -> None:
         if utterance_id in errors:
             raise errors[utterance_id]
@@ -99,7 +99,7 @@ async def _feed(pool: WorkerPool, rows: int, ledger: FakeLedger) -> None:
     await pool.queue.put(None)
 
 
-def _run(
+def run_pool(
     synthesizer: FakeSynthesizer,
     *,
     rows: int = 20,
@@ -124,14 +124,14 @@ def _run(
     return asyncio.run(main())
 
 
-def _permanent(code: str = "InvalidParameter") -> PermanentError:
+def permanent_error(code: str = "InvalidParameter") -> PermanentError:
     return PermanentError("refused", code=code, http_status=400, may_be_billed=False)
 
 
 def test_every_utterance_is_said_and_kept_once() -> None:
     """The queue's end ends the pool, without a reason."""
     synthesizer = FakeSynthesizer()
-    pool, ledger = _run(synthesizer, rows=100)
+    pool, ledger = run_pool(synthesizer, rows=100)
     assert pool.reason is None
     assert not synthesizer.expects_more
     assert sorted(ledger.speeches) == sorted(f"r{number}" for number in range(100))
@@ -146,7 +146,7 @@ def test_workers_bound_what_is_in_flight() -> None:
             await asyncio.sleep(0)
 
     synthesizer.behave = behave
-    _run(synthesizer, rows=50, workers=7)
+    run_pool(synthesizer, rows=50, workers=7)
     assert synthesizer.most == 7
 
 
@@ -158,7 +158,7 @@ def test_there_are_spare_workers_and_not_many(in_flight: int, workers: int) -> N
 
 def test_nothing_more_is_begun_while_the_last_reject_is_written() -> None:
     """The run stops once the reject is known, not once it is on the disk."""
-    synthesizer = FakeSynthesizer(_failing({f"r{number}": _permanent() for number in range(500)}))
+    synthesizer = FakeSynthesizer(failing({f"r{number}": permanent_error() for number in range(500)}))
 
     class Slow(FakeLedger):
         async def record_reject(self, reject: Reject) -> None:
@@ -204,7 +204,7 @@ def test_a_slot_is_free_only_when_the_result_is_written() -> None:
 @pytest.mark.parametrize(
     ("error", "error_class"),
     [
-        (_permanent(), "permanent"),
+        (permanent_error(), "permanent"),
         (PermanentError("proxy", code="X", http_status=403), "permanent"),
         (PermanentError("in a 200", code="X", http_status=200), "permanent"),
         (PermanentError("no audio", code="X"), "permanent"),
@@ -218,7 +218,7 @@ def test_a_row_that_fails_for_good_is_a_reject_and_the_rest_goes_on(error: Servi
     """Its class tells unsent, refused and exhausted rows apart; it has attempts, cost and the hint."""
     error.for_utterance("r3", attempts=5, cost=Decimal("0.5"), currency="CNY")
     error.hint = "shorten it"
-    pool, ledger = _run(FakeSynthesizer(_failing({"r3": error})))
+    pool, ledger = run_pool(FakeSynthesizer(failing({"r3": error})))
     assert pool.reason is None
     (reject,) = ledger.rejects
     assert (reject.utterance.utterance_id, reject.error_class, reject.error_code) == ("r3", error_class, error.code)
@@ -240,8 +240,8 @@ def test_a_row_that_fails_for_good_is_a_reject_and_the_rest_goes_on(error: Servi
 )
 def test_whatever_ends_the_run_is_its_reason_and_nothing_more_is_sent(error: Exception) -> None:
     """A bug too: it is not swallowed, and causes no rejects."""
-    synthesizer = FakeSynthesizer(_failing({"r5": error}))
-    pool, ledger = _run(synthesizer, rows=500)
+    synthesizer = FakeSynthesizer(failing({"r5": error}))
+    pool, ledger = run_pool(synthesizer, rows=500)
     assert pool.reason is error
     assert ledger.rejects == []
     assert len(synthesizer.begun) < 20
@@ -249,7 +249,7 @@ def test_whatever_ends_the_run_is_its_reason_and_nothing_more_is_sent(error: Exc
     assert sorted(ledger.speeches) == sorted(set(synthesizer.begun) - {"r5"})
 
 
-def test_a_book_that_cannot_be_written_ends_the_run() -> None:
+def test_a_ledger_that_cannot_be_written_ends_the_run() -> None:
     """The error of a full disk at a record is the reason, unchanged."""
     full = StorageError("the disk is full")
 
@@ -275,7 +275,7 @@ def test_the_first_reason_counts() -> None:
         pool.stop(first)
         pool.stop(second)
 
-    pool, _ = _run(FakeSynthesizer(), during=stop_twice)
+    pool, _ = run_pool(FakeSynthesizer(), during=stop_twice)
     assert pool.reason is first
 
 
@@ -340,69 +340,6 @@ def test_what_is_in_flight_has_the_grace_and_no_longer() -> None:
     assert synthesizer.begun == ["r0", "r1", "r2"]
 
 
-def test_many_rejects_stop_the_run_when_a_number_is_given() -> None:
-    """One reject more than this number stops it; the number itself does not."""
-    errors: dict[str, Exception] = {f"r{number}": _permanent(f"code-{number}") for number in range(5)}
-    pool, ledger = _run(FakeSynthesizer(_failing(errors)), rows=100, workers=1, guard=RejectGuard(5))
-    assert pool.reason is None
-    pool, ledger = _run(FakeSynthesizer(_failing(errors)), rows=100, workers=1, guard=RejectGuard(4))
-    assert isinstance(pool.reason, StoppedError)
-    assert pool.reason.stopped_by == "rejects"
-    assert "more than 4 utterances were rejected" in pool.reason.message
-    assert len(ledger.rejects) == 5
-
-
-def test_the_same_permanent_error_from_the_start_stops_the_run() -> None:
-    """A wrong setting does not cause a million rejects: 50 equal errors stop the run."""
-    errors: dict[str, Exception] = {f"r{number}": _permanent() for number in range(1_000)}
-    pool, ledger = _run(FakeSynthesizer(_failing(errors)), rows=1_000, workers=1)
-    assert isinstance(pool.reason, StoppedError)
-    assert pool.reason.stopped_by == "rejects"
-    assert len(ledger.rejects) == SAME_ERRORS == 50
-
-
-def _outcomes(guard: RejectGuard, outcomes: list[str]) -> int | None:
-    """Return after how many outcomes the guard stops: a code is a reject, an empty one speech."""
-    for count, code in enumerate(outcomes, 1):
-        if not code:
-            guard.note_speech()
-        elif code == "EmptyText":
-            assert guard.note_reject(PermanentError("empty", code=code, may_be_billed=False)) is None
-        elif code == "Timeout":
-            assert guard.note_reject(TransientError("slow", code=code)) is None
-        elif guard.note_reject(_permanent(code)) is not None:
-            return count
-    return None
-
-
-@pytest.mark.parametrize(
-    ("outcomes", "stops_after"),
-    [
-        (["A"] * 100, 50),
-        (["A"] * 49 + [""] + ["A"] * 100, None),
-        ([""] + ["A"] * 100, None),
-        (["A"] * 49 + ["B"] + ["A"] * 100, None),
-        (["EmptyText"] * 200, None),
-        (["EmptyText"] * 30 + ["A"] * 50, 80),
-        (["Timeout"] * 200, None),
-    ],
-)
-def test_only_one_and_the_same_error_from_the_first_row_on_is_a_wrong_setting(
-    outcomes: list[str], stops_after: int | None
-) -> None:
-    """Speech, or another error, shows that rows differ; unsent rows show nothing."""
-    assert _outcomes(RejectGuard(), outcomes) == stops_after
-
-
-def test_what_was_bought_long_ago_does_not_speak_for_the_settings_of_now() -> None:
-    """The first outcomes of sent rows decide, whatever was reused before."""
-    errors: dict[str, Exception] = {f"r{number}": _permanent() for number in range(5, 200)}
-    reused = {f"r{number}" for number in range(5)}
-    pool, ledger = _run(FakeSynthesizer(_failing(errors), reused=reused), rows=200, workers=1)
-    assert isinstance(pool.reason, StoppedError)
-    assert (len(ledger.speeches), len(ledger.rejects)) == (5, SAME_ERRORS)
-
-
 def test_reuse_is_reported_with_its_origin() -> None:
     """Once for each speech with reused audio."""
     origins: list[str] = []
@@ -410,6 +347,6 @@ def test_reuse_is_reported_with_its_origin() -> None:
     async def report_to(pool: WorkerPool) -> None:
         pool.on_reuse = origins.append
 
-    pool, _ = _run(FakeSynthesizer(reused={"r1", "r3"}), rows=5, during=report_to)
+    pool, _ = run_pool(FakeSynthesizer(reused={"r1", "r3"}), rows=5, during=report_to)
     assert origins == ["pilot", "pilot"]
     assert pool.reason is None

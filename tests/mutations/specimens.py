@@ -12,8 +12,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tests.machine import patience
 from tests.mutations.entry_points import arguments, run_command
-from tests.patience import patience
 from tts_pipeline.catalog.keys import environment
 from tts_pipeline.cli.build_job import build_job
 from tts_pipeline.cli.parser import parse_arguments
@@ -119,10 +119,10 @@ def _half(specimens: Specimens, service: LocalService) -> None:
 
 def _wait(is_so: Callable[[], bool], running: threading.Thread) -> None:
     """Wait for what another thread does, as long as it lives."""
-    ended = threading.Event()
+    end = threading.Event()
     while not is_so():
         assert running.is_alive()
-        ended.wait(0.002)
+        end.wait(0.002)
 
 
 def _swap(specimens: Specimens) -> None:

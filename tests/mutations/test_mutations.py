@@ -98,19 +98,19 @@ def characters_charged(case: Case) -> int:
 def resume(case: Case, name: str) -> None:
     """A run goes on with the destination; its bill is not below the truth."""
     before = characters_charged(case)
-    ended = entry_points.run_command(entry_points.arguments(case.source, case.at(name), case.specimens.url))
+    result = entry_points.run_command(entry_points.arguments(case.source, case.at(name), case.specimens.url))
     truth = case.specimens.truth[name] + characters_charged(case) - before
-    if ended.status in FINISHED:
-        assert ended.json["characters_upper_bound"] >= truth, ended
+    if result.status in FINISHED:
+        assert result.json["characters_upper_bound"] >= truth, result
         check_bill(case, name, truth)
 
 
 def check_bill(case: Case, name: str, truth: int) -> None:
     """The report's bill is not below the truth, if there is one."""
-    ended = entry_points.report(case.at(name))
-    if ended.status == 0:
-        total = sum(row["characters_upper_bound"] for row in ended.json["report"])
-        assert total >= truth, ended
+    result = entry_points.report(case.at(name))
+    if result.status == 0:
+        total = sum(row["characters_upper_bound"] for row in result.json["report"])
+        assert total >= truth, result
 
 
 def export(case: Case, name: str) -> None:

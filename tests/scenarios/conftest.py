@@ -72,22 +72,22 @@ def run(tmp_path: Path) -> RunJob:
     return run
 
 
-def check_bill(ended: JobResult, service: LocalService) -> None:
+def check_bill(result: JobResult, service: LocalService) -> None:
     """Every request is in usage once, and what was charged is between what is confirmed and what is possible."""
-    usage, bill = ended.table("usage"), service.bill()
-    billed, at_most = ended.billed()
+    usage, bill = result.table("usage"), service.bill()
+    billed, at_most = result.billed()
     assert len(set(usage["attempt_id"].to_pylist())) == usage.num_rows >= bill["received"]
     assert billed <= bill["characters"] <= at_most
-    if set(ended.outcomes()) <= {"succeeded", "discarded"}:
+    if set(result.outcomes()) <= {"succeeded", "discarded"}:
         assert billed == bill["characters"] == at_most
 
 
-def check_every_row_once(ended: JobResult, rows: int) -> None:
+def check_every_row_once(result: JobResult, rows: int) -> None:
     """Every row of the source is in speech or rejects, once."""
-    ids = [name for table in ("speech", "rejects") for name in _ids(ended, table)]
+    ids = [name for table in ("speech", "rejects") for name in _ids(result, table)]
     assert Counter(ids) == Counter(f"r{number}" for number in range(rows))
 
 
-def _ids(ended: JobResult, table: str) -> list[str]:
-    rows = ended.table(table)
+def _ids(result: JobResult, table: str) -> list[str]:
+    rows = result.table(table)
     return list(rows["utterance_id"].to_pylist()) if rows.num_rows else []

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tests.killing import COMMAND, PRICE, KilledJob, check_nothing_lost
-from tests.patience import patience
+from tests.machine import patience
 from tts_pipeline.emulator.local_service import LocalService
 
 ROWS, CAP = 120, 835

@@ -35,13 +35,13 @@ def _own_address() -> str:
 def _refused(service: LocalService, run: RunJob, rule: dict[str, Any]) -> tuple[str, str]:
     """Let one row of twenty meet a URL; returns its code and its message."""
     service.set_faults([{"what": "shape", "shape": "ali_url", "text": "Line 7.", **rule}])
-    ended = run(service, rows=20)
-    assert ended.report.stopped is None
-    assert list(ended.reject_codes()) == ["r7"]
-    check_every_row_once(ended, 20)
-    check_bill(ended, service)
-    assert ended.billed()[1] == service.bill()["characters"], "the answer was charged, whatever its URL is worth"
-    return ended.reject_codes()["r7"], str(ended.table("rejects")["message"][0])
+    result = run(service, rows=20)
+    assert result.report.stopped is None
+    assert list(result.reject_codes()) == ["r7"]
+    check_every_row_once(result, 20)
+    check_bill(result, service)
+    assert result.billed()[1] == service.bill()["characters"], "the answer was charged, whatever its URL is worth"
+    return result.reject_codes()["r7"], str(result.table("rejects")["message"][0])
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import StartEmulator
-from tests.ports import free_port
+from tests.machine import free_port
 from tests.scenarios.conftest import RunJob, check_bill, check_every_row_once
 from tts_pipeline.emulator.local_service import LocalService
 
@@ -40,11 +40,11 @@ def test_a_service_that_answers_503_for_a_while(
     rule = {"what": "error", "status": 503, "code": "ServiceUnavailable", "message": "overloaded", "delay_s": 0.5}
     away = threading.Thread(target=_refuse_for_a_while, args=(service, rule))
     away.start()
-    ended = run(service, rows=ROWS, limits={"max_concurrency": IN_FLIGHT})
+    result = run(service, rows=ROWS, limits={"max_concurrency": IN_FLIGHT})
     away.join()
-    assert (ended.report.stopped, ended.report.dataset.rejects) == (None, 0)
-    check_every_row_once(ended, ROWS)
-    check_bill(ended, service)
+    assert (result.report.stopped, result.report.dataset.rejects) == (None, 0)
+    check_every_row_once(result, ROWS)
+    check_bill(result, service)
     entries = service.bill(entries=True)["entries"]
     refused_s = [entry["received_at"] for entry in entries if entry["status"] == 503]
     assert 5 <= len(refused_s) <= IN_FLIGHT + PROBES
@@ -68,11 +68,11 @@ def test_a_service_that_is_killed_and_comes_back(emulator: StartEmulator, run: R
     service.set_faults([{"what": "slow", "delay_s": 60, "text": "Line 50."}])
     away = threading.Thread(target=_kill_and_start_again, args=(service,))
     away.start()
-    ended = run(service, rows=ROWS, limits={"max_concurrency": IN_FLIGHT})
+    result = run(service, rows=ROWS, limits={"max_concurrency": IN_FLIGHT})
     away.join()
-    assert (ended.report.stopped, ended.report.dataset.rejects) == (None, 0)
-    check_every_row_once(ended, ROWS)
-    usage = ended.table("usage").to_pylist()
+    assert (result.report.stopped, result.report.dataset.rejects) == (None, 0)
+    check_every_row_once(result, ROWS)
+    usage = result.table("usage").to_pylist()
     lost_attempts = [row for row in usage if row["error_code"] == "ConnectionLost"]
     refused = [row for row in usage if row["error_code"] == "ConnectionFailed"]
     # A connection that stood idle at the kill may be taken once before its end is noticed: one more for each place.
@@ -80,7 +80,7 @@ def test_a_service_that_is_killed_and_comes_back(emulator: StartEmulator, run: R
     assert 0 < len(refused) <= IN_FLIGHT + PROBES
     assert {row["characters_upper_bound"] for row in refused} == {0}
     charged = sum(json.loads(line)["characters"] for line in bill.read_text().splitlines())
-    billed, at_most = ended.billed()
+    billed, at_most = result.billed()
     assert billed <= charged <= at_most
 
 
@@ -107,10 +107,10 @@ def test_an_outage_without_end_stops_in_good_order(tone_service: LocalService, r
     """Exit 5 by ``outage`` after ``max_outage_s``, nobody rejected; a second run does the rest."""
     rule = {"what": "error", "status": 502, "form": "html", "code": "BadGateway", "message": "nginx"}
     tone_service.set_faults([{**rule, "after": 40}])
-    ended = run(tone_service, rows=100, limits={"max_outage_s": 1.0})
-    assert (ended.report.stopped_by, ended.report.dataset.rejects, ended.report.dataset.speech) == ("outage", 0, 40)
-    assert "502 BadGateway" in str(ended.report.stopped)
-    assert ended.elapsed_s < 60
+    result = run(tone_service, rows=100, limits={"max_outage_s": 1.0})
+    assert (result.report.stopped_by, result.report.dataset.rejects, result.report.dataset.speech) == ("outage", 0, 40)
+    assert "502 BadGateway" in str(result.report.stopped)
+    assert result.elapsed_s < 60
     tone_service.clear_faults()
     again = run(tone_service)
     assert (again.report.stopped, again.report.dataset.speech) == (None, 100)

@@ -21,16 +21,16 @@ def test_a_storm_of_429_is_waited_out(
 ) -> None:
     """The whole run pauses once; no row is rejected, no 429 is billed, and hardly a request goes out meanwhile."""
     tone_service.set_faults([{"what": "throttle", "after": 100, "first": 10, **rule}])
-    ended = run(tone_service, rows=300, limits={"max_concurrency": 16, "max_attempts": 1})
-    assert (ended.report.stopped, ended.report.dataset.rejects) == (None, 0)
-    check_every_row_once(ended, 300)
-    assert ended.table("usage").num_rows == 300 + 10
-    assert ended.billed()[0] == ended.billed()[1] == tone_service.bill()["characters"]
+    result = run(tone_service, rows=300, limits={"max_concurrency": 16, "max_attempts": 1})
+    assert (result.report.stopped, result.report.dataset.rejects) == (None, 0)
+    check_every_row_once(result, 300)
+    assert result.table("usage").num_rows == 300 + 10
+    assert result.billed()[0] == result.billed()[1] == tone_service.bill()["characters"]
     entries = tone_service.bill(entries=True)["entries"]
     at_s = sorted(entry["received_at"] for entry in entries)
     longest_silence_s = max(after - before for before, after in pairwise(at_s))
     assert longest_silence_s >= pause_s * 0.9
-    check_bill(ended, tone_service)
+    check_bill(result, tone_service)
 
 
 @pytest.mark.parametrize("as_date", [False, True])
@@ -39,12 +39,12 @@ def test_a_pause_that_is_too_long_stops_and_says_until_when(
 ) -> None:
     """Beyond an hour: exit 5, what is done is kept, and a later run goes on."""
     tone_service.set_faults([{"what": "throttle", "after": 100, "retry_after_s": 7_200, "retry_after_date": as_date}])
-    ended = run(tone_service, rows=300)
-    assert ended.report.stopped_by == "service"
-    assert "asks for a pause of 7" in str(ended.report.stopped)
-    assert " UTC (run again then" in str(ended.report.stopped)
-    assert (ended.report.dataset.speech, ended.report.dataset.rejects) == (100, 0)
-    assert ended.elapsed_s < 60
+    result = run(tone_service, rows=300)
+    assert result.report.stopped_by == "service"
+    assert "asks for a pause of 7" in str(result.report.stopped)
+    assert " UTC (run again then" in str(result.report.stopped)
+    assert (result.report.dataset.speech, result.report.dataset.rejects) == (100, 0)
+    assert result.elapsed_s < 60
     tone_service.clear_faults()
     again = run(tone_service)
     assert (again.report.stopped, again.report.dataset.speech) == (None, 300)

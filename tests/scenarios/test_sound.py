@@ -25,10 +25,10 @@ def test_word_times_that_are_not_given_are_null_with_one_warning(
 ) -> None:
     """One for the run, not for the row."""
     tone_service.set_faults([{"what": "shape", "shape": "raw"}])
-    ended = run(tone_service, rows=30, parameters=TIMED)
-    assert ended.report.dataset.speech == 30
-    assert set(ended.table("speech")["timestamps"].to_pylist()) == {None}
-    assert set(ended.table("speech")["timestamps_source"].to_pylist()) == {None}
+    result = run(tone_service, rows=30, parameters=TIMED)
+    assert result.report.dataset.speech == 30
+    assert set(result.table("speech")["timestamps"].to_pylist()) == {None}
+    assert set(result.table("speech")["timestamps_source"].to_pylist()) == {None}
     records = [record for record in caplog.records if "timestamps" in record.getMessage()]
     assert [(record.name, record.levelname) for record in records] == [("tts_pipeline", "WARNING")]
 
@@ -64,12 +64,12 @@ def test_bad_audio_is_treated_as_the_policy_says(
     tone_service.set_faults([{**BAD_ROW, "sound": sound}])
     is_kept = action in ("keep", "retry")
     quality = quality_policy({sound: action} if action else {})
-    ended = run(tone_service, rows=20, options={"quality": quality})
-    assert ended.reject_codes() == ({} if is_kept else {"r7": f"Quality.{sound}"})
-    assert dict(ended.outcomes()) == outcomes
-    check_every_row_once(ended, 20)
-    check_bill(ended, tone_service)
-    flags = {row["utterance_id"]: row["quality"] for row in ended.table("speech").to_pylist()}
+    result = run(tone_service, rows=20, options={"quality": quality})
+    assert result.reject_codes() == ({} if is_kept else {"r7": f"Quality.{sound}"})
+    assert dict(result.outcomes()) == outcomes
+    check_every_row_once(result, 20)
+    check_bill(result, tone_service)
+    flags = {row["utterance_id"]: row["quality"] for row in result.table("speech").to_pylist()}
     assert [name for name, row_flags in flags.items() if sound in row_flags] == (["r7"] if is_kept else [])
 
 
@@ -77,10 +77,10 @@ def test_a_better_take_is_kept(emulator: StartEmulator, run: RunJob) -> None:
     """The second one is speech: the first is discarded, and billed."""
     service = emulator(speakers=1)
     service.set_faults([{**BAD_ROW, "sound": "silent", "first": 1}])
-    ended = run(service, rows=20, options={"quality": quality_policy({"silent": "retry"})})
-    assert dict(ended.outcomes()) == {"succeeded": 20, "discarded": 1}
-    assert set(map(tuple, ended.table("speech")["quality"].to_pylist())) == {()}
-    check_bill(ended, service)
+    result = run(service, rows=20, options={"quality": quality_policy({"silent": "retry"})})
+    assert dict(result.outcomes()) == {"succeeded": 20, "discarded": 1}
+    assert set(map(tuple, result.table("speech")["quality"].to_pylist())) == {()}
+    check_bill(result, service)
 
 
 @pytest.mark.parametrize(
@@ -94,10 +94,10 @@ def test_audio_is_brought_to_the_format_and_the_rate(
     tone_service.set_faults([{"what": "error", "status": 401, "code": "InvalidApiKey", "message": "no", "after": 20}])
     assert run(tone_service, rows=50, audio=audio).report.dataset.speech == 20
     tone_service.clear_faults()
-    ended = run(tone_service, audio=audio)
-    check_every_row_once(ended, 50)
-    check_bill(ended, tone_service)
-    for row in ended.table("speech").to_pylist():
+    result = run(tone_service, audio=audio)
+    check_every_row_once(result, 50)
+    check_bill(result, tone_service)
+    for row in result.table("speech").to_pylist():
         with soundfile.SoundFile(io.BytesIO(row["audio"]["bytes"])) as sound:
             assert (sound.format, sound.samplerate) == (name.upper(), sample_rate_hz or 24_000)
             assert abs(sound.frames * 1000 / sound.samplerate - row["duration_ms"]) <= 1

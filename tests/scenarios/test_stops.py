@@ -34,17 +34,17 @@ def test_a_fatal_answer_in_the_middle(emulator: StartEmulator, run: RunJob, erro
     hanging = [{"what": "slow", "delay_s": 60, "text": f"Line {line}."} for line in (130, 135, 140)]
     service.set_faults([*hanging, {"what": "error", "after": 150, **error}])
     limits = {"max_concurrency": 16, "stop_grace_s": GRACE_S}
-    ended, ended_s = run(service, rows=ROWS, limits=limits), time.time()
-    assert ended.report.stopped_by == "service"
-    assert advice in str(ended.report.stopped)
+    result, ended_s = run(service, rows=ROWS, limits=limits), time.time()
+    assert result.report.stopped_by == "service"
+    assert advice in str(result.report.stopped)
     bad_s = [
         entry["received_at"] for entry in service.bill(entries=True)["entries"] if entry["status"] == error["status"]
     ]
     assert ended_s - min(bad_s) < 20, "a hanging answer takes 60 s"
-    assert ended.report.dataset.speech == 150
-    assert ended.outcomes()["unknown"] == ended.report.dataset.unknown_attempts == 3
-    assert ended.report.dataset.rejects == 0
-    check_bill(ended, service)
+    assert result.report.dataset.speech == 150
+    assert result.outcomes()["unknown"] == result.report.dataset.unknown_attempts == 3
+    assert result.report.dataset.rejects == 0
+    check_bill(result, service)
 
     service.clear_faults()
     again = run(service, limits=limits)
@@ -57,12 +57,12 @@ def test_a_fatal_answer_in_the_middle(emulator: StartEmulator, run: RunJob, erro
 def test_a_setting_that_is_refused_for_every_row(tone_service: LocalService, run: RunJob) -> None:
     """Stopped after 50 alike and what was in flight, not after all; what to do is said."""
     tone_service.set_faults([{"what": "error", "status": 400, "code": "InvalidParameter", "message": "no such voice"}])
-    ended = run(tone_service, rows=ROWS, limits={"max_concurrency": 16})
-    assert ended.report.stopped_by == "rejects"
-    assert 50 <= ended.report.dataset.rejects <= 50 + 16
+    result = run(tone_service, rows=ROWS, limits={"max_concurrency": 16})
+    assert result.report.stopped_by == "rejects"
+    assert 50 <= result.report.dataset.rejects <= 50 + 16
     assert tone_service.bill()["received"] <= 50 + 2 * 16
-    assert "no such voice" in str(ended.report.stopped)
-    assert "mend it and run again" in str(ended.report.stopped)
+    assert "no such voice" in str(result.report.stopped)
+    assert "mend it and run again" in str(result.report.stopped)
 
 
 def test_the_default_grace_is_three_seconds() -> None:

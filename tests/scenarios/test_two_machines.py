@@ -18,11 +18,11 @@ from tests.scenarios.machines import CAP, LEASE_S, ROWS, Fleet
 @pytest.fixture
 def make_fleet(tmp_path: Path, emulator: StartEmulator, s3: Mapping[str, str]) -> Iterator[Callable[..., Fleet]]:
     """Make machines that share a bucket and a service; none outlives the test."""
-    with ExitStack() as made:
+    with ExitStack() as stack:
 
         def make(**options: Any) -> Fleet:
             service = emulator(voice_mode="tone", tone_bytes=3_000, latency_ms=100)
-            return made.enter_context(closing(Fleet(tmp_path, service, s3, **options)))
+            return stack.enter_context(closing(Fleet(tmp_path, service, s3, **options)))
 
         yield make
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from tests.builders import numbered_table, write_numbered
 from tests.datasets import ids_of
-from tests.patience import patience
+from tests.machine import patience
 from tts_pipeline.errors import ConfigurationError, StorageError
 from tts_pipeline.source.parquet_source import open_source
 from tts_pipeline.source.row_reader import RowReader

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.patience import patience
+from tests.machine import patience
 from tts_pipeline.storage.daemon_threads import DaemonExecutor
 
 

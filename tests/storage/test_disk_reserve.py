@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.disks import small_disk
+from tests.machine import small_disk
 from tts_pipeline.errors import StorageError
 from tts_pipeline.storage.disk_reserve import DiskReserve
 
@@ -48,8 +48,8 @@ _HELD = """
 import sys, time
 from pathlib import Path
 from tts_pipeline.storage.disk_reserve import DiskReserve
-ballast = DiskReserve(Path(sys.argv[1]), 4 * 1024 * 1024)
-ballast.allocate()
+reserve = DiskReserve(Path(sys.argv[1]), 4 * 1024 * 1024)
+reserve.allocate()
 print("held", flush=True)
 sys.stdin.read()
 """
@@ -75,8 +75,8 @@ from pathlib import Path
 from tts_pipeline.storage.disk_reserve import DiskReserve
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, 1_000))
-ballast = DiskReserve(Path(sys.argv[1]), 4 * 1024 * 1024)
-ballast.allocate()
+reserve = DiskReserve(Path(sys.argv[1]), 4 * 1024 * 1024)
+reserve.allocate()
 print("begun")
 """
 

@@ -75,11 +75,11 @@ def kill(machine: Machine) -> Leases:
     hold = dead.hold("part-00000")
     hold.__enter__()
     (machine.folder / "locks" / "part-00000.lock").unlink()
-    KEPT.append(hold)
+    OPEN_HOLDS.append(hold)
     return dead
 
 
-KEPT: list[object] = []
+OPEN_HOLDS: list[object] = []
 """What a killed process held is not to be let go by the collector of garbage."""
 
 

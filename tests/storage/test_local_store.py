@@ -64,20 +64,20 @@ def test_only_one_of_many_creates(tmp_path: Path) -> None:
     """Of many processes that create one name together, exactly one succeeds, and its bytes are in the file."""
     store = LocalStore(tmp_path)
     start = threading.Barrier(8)
-    made: list[int] = []
+    winners: list[int] = []
 
     def create(number: int) -> None:
         start.wait()
         if store.create("dataset.json", f"{number}".encode() * 1_000):
-            made.append(number)
+            winners.append(number)
 
     threads = [threading.Thread(target=create, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(made) == 1
-    assert store.read("dataset.json") == f"{made[0]}".encode() * 1_000
+    assert len(winners) == 1
+    assert store.read("dataset.json") == f"{winners[0]}".encode() * 1_000
 
 
 def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path: Path) -> None:

@@ -52,9 +52,9 @@ def test_locks_are_shared_in_one_folder_of_one_machine() -> None:
 
 def test_a_process_that_was_waited_for_has_exited() -> None:
     """An existing process has not exited; for an impossible number the answer is no."""
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    assert has_exited(ended.pid)
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    assert has_exited(process.pid)
     assert not has_exited(os.getpid())
     assert not has_exited(2**80)
 

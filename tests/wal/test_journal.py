@@ -3,8 +3,6 @@ from __future__ import annotations
 import os
 import queue
 import stat
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,22 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import audio_of, make_speech
-from tests.disks import small_disk
-from tests.patience import patience
-from tts_pipeline.attempt import Attempt
+from tests.machine import patience
 from tts_pipeline.errors import StorageError
-from tts_pipeline.models import Utterance
 from tts_pipeline.storage.disk_reserve import DiskReserve
 from tts_pipeline.wal.journal import Append, Journal, JournalWriter, encode_frame
 from tts_pipeline.wal.records import (
-    Discarded,
-    Intent,
     JournalHeader,
     RejectRecord,
     RejectValues,
-    SpeechRecord,
-    SpeechValues,
     encode_record,
 )
 from tts_pipeline.wal.replay import replay_journal
@@ -36,11 +26,11 @@ HEADER = JournalHeader(journal_id="j")
 REJECTED = RejectValues(error_class="permanent", error_code="X", message="refused", attempts=1, failed_at=0)
 
 
-def _record(number: int) -> bytes:
+def note_of(number: int) -> bytes:
     return encode_record(RejectRecord(str(number), 0, REJECTED))
 
 
-def _notes(path: Path) -> list[int]:
+def read_notes(path: Path) -> list[int]:
     """Return the numbers of the records in a journal, in order (replay keeps the order of first mention)."""
     replay = replay_journal(path)
     assert replay is not None
@@ -86,7 +76,7 @@ def _slow_disk(path: Path) -> _SlowDisk:
     return journal
 
 
-def _writer(reserve: DiskReserve | None = None) -> tuple[JournalWriter, queue.SimpleQueue[Callable[[], None]]]:
+def make_writer(reserve: DiskReserve | None = None) -> tuple[JournalWriter, queue.SimpleQueue[Callable[[], None]]]:
     deliveries: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
     return JournalWriter(deliveries.put, reserve), deliveries
 
@@ -94,7 +84,7 @@ def _writer(reserve: DiskReserve | None = None) -> tuple[JournalWriter, queue.Si
 def test_many_intents_share_few_syncs_and_none_is_told_before_its_own(tmp_path: Path) -> None:
     """Of 1,000 concurrent intents, those that arrive during one sync share the next; each waits for its own sync."""
     journal = _slow_disk(tmp_path / "x.journal")
-    writer, deliveries = _writer()
+    writer, deliveries = make_writer()
     order: dict[int, int] = {}
     sync_counts: dict[int, int] = {}
 
@@ -104,7 +94,7 @@ def test_many_intents_share_few_syncs_and_none_is_told_before_its_own(tmp_path: 
             order[number] = len(order)
             sync_counts[number] = journal.syncs
 
-        writer.put(Append(journal, _record(number), durable=True, on_written=done))
+        writer.put(Append(journal, note_of(number), durable=True, on_written=done))
 
     put(0)
     assert journal.reached.wait(patience(10))
@@ -120,15 +110,15 @@ def test_many_intents_share_few_syncs_and_none_is_told_before_its_own(tmp_path: 
     assert sync_counts[0] == 1
     assert min(sync_counts[number] for number in range(1, 1_000)) >= 2
     assert [order[number] for number in range(1_000)] == list(range(1_000))
-    assert _notes(tmp_path / "x.journal") == list(range(1_000))
+    assert read_notes(tmp_path / "x.journal") == list(range(1_000))
 
 
 def test_what_need_not_be_durable_waits_for_no_sync(tmp_path: Path) -> None:
     """A result is written without a sync; the next intent's sync includes it."""
     journal = _slow_disk(tmp_path / "x.journal")
-    writer, deliveries = _writer()
+    writer, deliveries = make_writer()
     outcomes: list[StorageError | None] = []
-    writer.put(Append(journal, _record(1), b"audio", on_written=outcomes.append))
+    writer.put(Append(journal, note_of(1), b"audio", on_written=outcomes.append))
     deliveries.get(timeout=patience(10))()
     assert outcomes == [None]
     assert journal.syncs == 0
@@ -140,21 +130,21 @@ def test_what_need_not_be_durable_waits_for_no_sync(tmp_path: Path) -> None:
 def test_what_is_put_while_a_batch_is_on_its_way_is_the_next(tmp_path: Path) -> None:
     """However slow the disk is, all of it gets one write and one sync, after the first batch is reported."""
     journal = _slow_disk(tmp_path / "x.journal")
-    writer, deliveries = _writer()
+    writer, deliveries = make_writer()
     numbers: list[int] = []
     for number, durable in ((0, True), (1, False), (2, True), (3, True)):
         done = partial(lambda number, _: numbers.append(number), number)
-        writer.put(Append(journal, _record(number), durable=durable, on_written=done))
+        writer.put(Append(journal, note_of(number), durable=durable, on_written=done))
     journal.may_sync.set()
     finish = deliveries.get(timeout=patience(10))
-    assert (numbers, _notes(journal.path)) == ([], [0])
+    assert (numbers, read_notes(journal.path)) == ([], [0])
     finish()
     assert numbers == [0]
     deliveries.get(timeout=patience(10))()
     assert numbers == [0, 1], "who waits for a write only is told before the disk is waited for"
     deliveries.get(timeout=patience(10))()
     assert numbers == [0, 1, 2, 3]
-    assert _notes(journal.path) == [0, 1, 2, 3]
+    assert read_notes(journal.path) == [0, 1, 2, 3]
     assert journal.syncs == 2
     writer.close()
     journal.close()
@@ -164,16 +154,16 @@ def test_an_intent_is_told_when_what_was_put_before_is_written_in_every_journal(
     """A process killed after sending then loses no answer, not even one of another part."""
     earlier = Journal.create(tmp_path / "earlier.journal", HEADER)
     later = Journal.create(tmp_path / "later.journal", HEADER)
-    writer, deliveries = _writer()
+    writer, deliveries = make_writer()
     snapshots: list[list[int]] = []
 
     def look(_: StorageError | None) -> None:
-        snapshots.append(_notes(earlier.path))
+        snapshots.append(read_notes(earlier.path))
 
     for number in range(20):
-        writer.put(Append(later, _record(2 * number), durable=True, on_written=lambda _: None))
-        writer.put(Append(earlier, _record(number)))
-        writer.put(Append(later, _record(2 * number + 1), durable=True, on_written=look))
+        writer.put(Append(later, note_of(2 * number), durable=True, on_written=lambda _: None))
+        writer.put(Append(earlier, note_of(number)))
+        writer.put(Append(later, note_of(2 * number + 1), durable=True, on_written=look))
         while len(snapshots) <= number:
             deliveries.get(timeout=patience(10))()
     assert snapshots == [list(range(number + 1)) for number in range(20)]
@@ -195,9 +185,9 @@ def test_an_intent_is_told_when_answers_in_other_journals_are_on_the_disk(tmp_pa
         _Seen.create(tmp_path / f"{name}.journal", HEADER) for name in ("earlier", "later", "closed")
     )
     synced.clear()
-    writer, deliveries = _writer()
+    writer, deliveries = make_writer()
     for journal in (earlier, closed):
-        writer.put(Append(journal, _record(1), b"audio"))
+        writer.put(Append(journal, note_of(1), b"audio"))
         deliveries.get(timeout=patience(10))()
     assert synced == []
     closed.close()
@@ -205,7 +195,7 @@ def test_an_intent_is_told_when_answers_in_other_journals_are_on_the_disk(tmp_pa
     for number in range(2):
         writer.put(
             Append(
-                later, _record(number), durable=True, on_written=lambda error: outcomes.append((error, list(synced)))
+                later, note_of(number), durable=True, on_written=lambda error: outcomes.append((error, list(synced)))
             )
         )
         deliveries.get(timeout=patience(10))()
@@ -230,95 +220,51 @@ def test_what_is_put_in_one_turn_is_one_wake_up(tmp_path: Path) -> None:
     writer = JournalWriter(deliveries.put, call_soon=turns.append)
     for first in (0, 4):
         for number in range(first, first + 4):
-            writer.put(Append(journal, _record(number), durable=True, on_written=lambda _: None))
+            writer.put(Append(journal, note_of(number), durable=True, on_written=lambda _: None))
         assert len(turns) == 1, "asked for once in a turn"
         turns.pop()()
         deliveries.get(timeout=patience(10))()
-    writer.put(Append(journal, _record(8)))
+    writer.put(Append(journal, note_of(8)))
     writer.close()
     journal.close()
     assert appended == [1, 4, 4, 1], "the header, two turns, and what was left"
-    assert _notes(tmp_path / "x.journal") == list(range(9))
+    assert read_notes(tmp_path / "x.journal") == list(range(9))
 
 
 def test_closing_writes_what_is_queued(tmp_path: Path) -> None:
     """All records put before the end are written, for all journals, also those without a waiter."""
     journals = [Journal.create(tmp_path / f"{number}.journal", HEADER) for number in range(3)]
-    writer, _ = _writer()
+    writer, _ = make_writer()
     for number in range(300):
-        writer.put(Append(journals[number % 3], _record(number), b"x" * number))
+        writer.put(Append(journals[number % 3], note_of(number), b"x" * number))
     writer.close()
     for number, journal in enumerate(journals):
         journal.close()
-        assert _notes(tmp_path / f"{number}.journal") == list(range(number, 300, 3))
+        assert read_notes(tmp_path / f"{number}.journal") == list(range(number, 300, 3))
 
 
 def test_one_large_batch_is_written_whole(tmp_path: Path) -> None:
     """A batch of more pieces than one system call takes, with payloads, is written completely and in order."""
     journal = Journal.create(tmp_path / "x.journal", HEADER)
-    journal.append([encode_frame(_record(number), bytes(number % 50)) for number in range(3_000)], durable=True)
+    journal.append([encode_frame(note_of(number), bytes(number % 50)) for number in range(3_000)], durable=True)
     journal.close()
-    assert _notes(tmp_path / "x.journal") == list(range(3_000))
+    assert read_notes(tmp_path / "x.journal") == list(range(3_000))
 
 
 def test_a_failed_journal_does_not_stop_the_others(tmp_path: Path) -> None:
     """Each waiter gets the result of its own journal."""
     good, bad = (Journal.create(tmp_path / f"{name}.journal", HEADER) for name in ("good", "bad"))
     bad.close()
-    writer, deliveries = _writer()
+    writer, deliveries = make_writer()
     outcomes: dict[str, list[StorageError | None]] = {"bad": [], "good": []}
     for name, journal in (("bad", bad), ("good", good)):
-        writer.put(Append(journal, _record(1), durable=True, on_written=outcomes[name].append))
+        writer.put(Append(journal, note_of(1), durable=True, on_written=outcomes[name].append))
     while not all(outcomes.values()):
         deliveries.get(timeout=patience(10))()
     writer.close()
     good.close()
     assert outcomes["good"] == [None]
     assert isinstance(outcomes["bad"][0], StorageError)
-
-
-_FULL = """
-import queue, resource, signal, sys
-from pathlib import Path
-from tts_pipeline.wal.journal import Journal, JournalWriter, Append
-from tts_pipeline.wal.records import JournalHeader, RejectRecord, RejectValues, encode_record
-
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
-path = Path(sys.argv[1])
-journal = Journal.create(path, JournalHeader(journal_id="j"))
-
-def record(number, size):
-    values = RejectValues(error_class="permanent", error_code="X", message="refused", attempts=1, failed_at=0)
-    return encode_record(RejectRecord(str(number), 0, values)), bytes(size)
-
-frames = [record(0, 1_000), record(1, 2_000), record(2, 50_000), record(3, 10)]
-deliveries, told, later = queue.SimpleQueue(), [], []
-writer = JournalWriter(deliveries.put)
-writer.put(Append(journal, *record(9, 10)))
-for pieces in frames:  # one batch, because the first record is not reported yet
-    writer.put(Append(journal, *pieces, durable=True, on_written=told.append))
-for _ in range(2):
-    deliveries.get(timeout=10)()
-writer.put(Append(journal, *record(4, 10), on_written=later.append))
-deliveries.get(timeout=10)()
-writer.close()
-print([type(one).__name__ for one in told], [type(one).__name__ for one in later])
-print(told[0])
-"""
-
-
-def test_a_disk_that_takes_no_more_keeps_whole_frames_and_refuses_the_rest(tmp_path: Path) -> None:
-    """All waiters of the batch get the error, so none sends; whole frames stay, and later frames are refused."""
-    path = tmp_path / "x.journal"
-    command = [sys.executable, "-c", _FULL, str(path)]
-    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    assert output[0] == f"{['StorageError'] * 4} ['StorageError']"
-    assert output[1].startswith(f"writing the journal {path}: File too large (")
-    replay = replay_journal(path)
-    assert replay is not None
-    assert [key for key, _ in replay.utterances] == ["9", "0", "1"]
-    assert replay.size_bytes == path.stat().st_size, "the torn frame is cut off"
 
 
 def test_a_sync_that_fails_fails_the_waiter_and_all_after_it(tmp_path: Path) -> None:
@@ -332,87 +278,8 @@ def test_a_sync_that_fails_fails_the_waiter_and_all_after_it(tmp_path: Path) -> 
     Journal.create(path, HEADER).close()
     journal = _Broken(path, os.open(path, os.O_WRONLY | os.O_APPEND), path.stat().st_size)
     with pytest.raises(StorageError, match="Input/output error"):
-        journal.append([encode_frame(_record(1))], durable=True)
+        journal.append([encode_frame(note_of(1))], durable=True)
     with pytest.raises(StorageError, match="Input/output error"):
-        journal.append([encode_frame(_record(2))], durable=False)
+        journal.append([encode_frame(note_of(2))], durable=False)
     journal.close()
-    assert _notes(path) == [1]
-
-
-def _until_full(folder: Path, reserve: DiskReserve | None, numbers: range) -> list[str]:
-    """Write an intent and an answer of 100 KB for each number; return the outcome of each write."""
-    writer, deliveries = _writer(reserve)
-    journal = Journal.create(folder / "x.journal", HEADER)
-    outcomes: list[str] = []
-
-    def note(kind: str, error: StorageError | None) -> None:
-        outcomes.append(f"{kind} {'refused' if error else 'written'}")
-
-    for number in numbers:
-        for kind, payload in (("intent", b""), ("answer", bytes(100_000))):
-            writer.put(
-                Append(journal, _record(number), payload, durable=kind == "intent", on_written=partial(note, kind))
-            )
-            deliveries.get(timeout=patience(10))()
-    writer.close()
-    journal.close()
-    return outcomes
-
-
-def test_on_a_full_disk_nothing_new_is_sent_and_answers_still_fit(tmp_path: Path) -> None:
-    """The first write to a full disk releases the reserve: intents are refused, answers are written into it."""
-    with small_disk(tmp_path / "disk", 2_048) as disk:
-        reserve = DiskReserve(disk.folder, 1_048_576)
-        reserve.allocate()
-        outcomes = _until_full(disk.folder, reserve, range(14))
-        first = outcomes.index("intent refused") if "intent refused" in outcomes else 99
-        assert 8 < first < 24, "it was full at about 1 MB"
-        assert outcomes[:first] == ["intent written", "answer written"] * (first // 2)
-        assert outcomes[first:] == ["intent refused", "answer written"] * (14 - first // 2)
-        assert _notes(disk.folder / "x.journal") == list(range(14))
-
-
-def test_when_even_the_ballast_is_used_up_whole_frames_stay(tmp_path: Path) -> None:
-    """A record that does not fit is reported to its waiter; a later one that fits is still written."""
-    with small_disk(tmp_path / "disk", 1_024) as disk:
-        outcomes = _until_full(disk.folder, None, range(14))
-        assert outcomes.count("answer refused") >= 3
-        replay = replay_journal(disk.folder / "x.journal")
-        assert replay is not None
-        assert replay.size_bytes == (disk.folder / "x.journal").stat().st_size
-
-
-def test_a_speech_whose_answer_had_no_room_is_not_done(tmp_path: Path) -> None:
-    """A full disk may take a small record but not its audio: the journal is readable, and the audio is bought again."""
-    path = tmp_path / "x.journal"
-    attempt = Attempt("a", "u", 0, 0, 1, None, 0, 5, 5, None, None)
-    journal = Journal.create(path, HEADER)
-    values = SpeechValues.of(make_speech(Utterance("u", "Hello."), audio_of("Hello."), 6))
-    records = (Intent(attempt), Discarded("a"), SpeechRecord("u", 0, values, answer=0))
-    journal.append([encode_frame(encode_record(record)) for record in records], durable=True)
-    journal.close()
-    replay = replay_journal(path)
-    assert replay is not None
-    assert replay.finished_keys() == set()
-    assert [settled for _, settled in replay.attempts.values()] == [None], "what it cost is unknown"
-
-
-def test_a_batch_that_fills_the_disk_is_told_one_by_one(tmp_path: Path) -> None:
-    """Of one batch, written records stay, other intents are refused, and the rest goes into the reserve."""
-    with small_disk(tmp_path / "disk", 2_048) as disk:
-        reserve = DiskReserve(disk.folder, 1_048_576)
-        reserve.allocate()
-        journal = Journal.create(disk.folder / "x.journal", HEADER)
-        outcomes: dict[int, bool] = {}
-        writer, deliveries = _writer(reserve)
-        writer.put(Append(journal, _record(99)))
-        for number in range(15):  # one batch, because the first record is not reported yet
-            done = partial(lambda number, error: outcomes.update({number: error is None}), number)
-            writer.put(Append(journal, _record(number), bytes(100_000), durable=number in {2, 12, 14}, on_written=done))
-        for _ in range(2):
-            deliveries.get(timeout=patience(10))()
-        writer.close()
-        journal.close()
-        assert [number for number, written in sorted(outcomes.items()) if not written] == [12, 14]
-        assert {0, 1, 2, 3, 4, 13} <= set(_notes(disk.folder / "x.journal"))
-        assert {12, 14}.isdisjoint(_notes(disk.folder / "x.journal"))
+    assert read_notes(path) == [1]

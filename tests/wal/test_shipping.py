@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders import audio_of
-from tests.patience import patience
+from tests.machine import patience
 from tts_pipeline.config import JOURNAL_CHUNK_BYTES
 from tts_pipeline.dataset.names import parse_journal_id, parse_part_number
 from tts_pipeline.errors import StorageError

@@ -52,9 +52,9 @@ SECRET = "zQ9xK2mT7pL4wR8vB1nC"
 )
 def test_keys_are_redacted(message: str) -> None:
     """Whatever looks like a key or a bearer token is not in the result."""
-    shown = clean_message(message)
-    assert SECRET not in shown
-    assert "[redacted]" in shown
+    cleaned = clean_message(message)
+    assert SECRET not in cleaned
+    assert "[redacted]" in cleaned
 
 
 def test_ids_and_words_are_not_keys() -> None:
@@ -70,6 +70,6 @@ def test_ids_and_words_are_not_keys() -> None:
 @given(st.text(max_size=600) | st.text("<>/abtile sk-:=", max_size=600))
 def test_any_text_becomes_one_printable_line(text: str) -> None:
     """Never longer than the limit, never a line end or a control character."""
-    shown = clean_message(text)
-    assert len(shown) <= MAX_CHARACTERS
-    assert not any(ord(character) < 32 for character in shown)
+    cleaned = clean_message(text)
+    assert len(cleaned) <= MAX_CHARACTERS
+    assert not any(ord(character) < 32 for character in cleaned)

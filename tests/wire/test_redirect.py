@@ -92,8 +92,8 @@ def test_a_redirect_to_the_same_route_is_the_services_address(status: int, url: 
     with pytest.raises(FatalError) as exc_info:
         redirected_to(status, location, url)
     assert exc_info.value.code == "Redirected"
-    shown = location.replace("user:secret@", "").replace("?key=secret", "")
-    assert caught.value.message.endswith(f"redirects to {shown}")
+    address = location.replace("user:secret@", "").replace("?key=secret", "")
+    assert exc_info.value.message.endswith(f"redirects to {address}")
     assert "secret" not in str(exc_info.value)
 
 

@@ -46,11 +46,11 @@ def test_a_file_for_each_utterance(dataset: str, tmp_path: Path) -> None:
 def test_filters_and_splits_are_the_doors_own(dataset: str, tmp_path: Path) -> None:
     """They are passed on as they are."""
     condition = "utterance_id < 'r5'"
-    made = run_task(_export(dataset, tmp_path / "audio", as_="nemo", where=condition, split="train=0.5,rest=0.5"))
+    summary = run_task(_export(dataset, tmp_path / "audio", as_="nemo", where=condition, split="train=0.5,rest=0.5"))
     rows = pl.read_parquet(f"{dataset}/speech/*.parquet", columns=["utterance_id"]).filter(
         pl.col("utterance_id") < "r5"
     )
-    assert made["rows"] == sum(made["splits"].values()) == len(rows) < 12
+    assert summary["rows"] == sum(summary["splits"].values()) == len(rows) < 12
 
 
 def test_the_event_of_an_outlet_tells_the_counts(dataset: str, tmp_path: Path) -> None:

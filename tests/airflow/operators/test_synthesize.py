@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from airflow.sdk import Asset
 from airflow.sdk.exceptions import AirflowFailException
 
-from tests.airflow.tasks import context_of, job_fields, run_task
+from tests.airflow.tasks import EMPTY_NIGHTS, context_of, job_fields, run_task
 from tests.builders import write_lines
 from tests.datasets import check_bill, read_table
 from tts_pipeline.airflow.operators.synthesize import SpeechSynthesizeOperator
@@ -60,16 +60,7 @@ def test_an_asset_event_tells_rows_hours_and_cost(tmp_path: Path, service: Local
     assert (extra["cost"], extra["currency"]) == ("0.003360000", "CNY")
 
 
-def _no_source(folder: Path) -> None:
-    """A night without a file."""
-
-
-def _no_rows(folder: Path) -> None:
-    """A night with an empty file."""
-    pq.write_table(pa.table({"id": pa.array([], "string"), "text": pa.array([], "string")}), folder / "lines.parquet")
-
-
-@pytest.mark.parametrize("night", [_no_source, _no_rows])
+@pytest.mark.parametrize("night", EMPTY_NIGHTS)
 def test_an_empty_night_is_an_empty_dataset(tmp_path: Path, service: LocalService, night: Any) -> None:
     """By default: with an asset event, so that what comes after it runs as always."""
     night(tmp_path)

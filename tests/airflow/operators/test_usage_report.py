@@ -26,11 +26,11 @@ from tts_pipeline.emulator.local_service import LocalService
 def datasets(tmp_path: Path, service: LocalService) -> list[str]:
     """Two datasets of two teams, 12 rows each."""
     write_lines(tmp_path / "lines.parquet", 12)
-    made = []
+    paths = []
     for team in ("books", "news"):
         fields = job_fields(tmp_path, destination=str(tmp_path / team), tags={"team": team})
-        made.append(run_task(SpeechSynthesizeOperator(task_id=team, **fields))["dataset"])
-    return made
+        paths.append(run_task(SpeechSynthesizeOperator(task_id=team, **fields))["dataset"])
+    return paths
 
 
 def _report(destination: Path, **options: Any) -> SpeechUsageReportOperator:

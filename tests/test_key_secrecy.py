@@ -17,7 +17,7 @@ import pytest
 
 import tts_pipeline as tts
 from tests.builders import job_of, write_lines
-from tests.test_matrix import TEXT, _card, _quick_clock
+from tests.matrix.trial import TEXT, card_of, quick_clock
 from tts_pipeline.catalog import Service
 from tts_pipeline.cli.summary import read_reject_causes
 from tts_pipeline.client.client import SpeechClient
@@ -48,7 +48,7 @@ def _ask(service: LocalService, rule: dict[str, Any]) -> tuple[Speech | ServiceE
 
     async def main() -> Speech | ServiceError | StoppedError:
         async with SpeechClient(
-            endpoint, _card(endpoint), Limits(max_attempts=1), clock=_quick_clock(), random=Random(1)
+            endpoint, card_of(endpoint), Limits(max_attempts=1), clock=quick_clock(), random=Random(1)
         ) as client:
             try:
                 return await client.synthesize(utterance, ledger)

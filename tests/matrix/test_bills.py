@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.test_matrix import GOOD, UNREPORTED
+from tests.matrix.trial import GOOD, UNREPORTED
 from tts_pipeline.attempt import Outcome
 from tts_pipeline.catalog import Service, load_catalog
 from tts_pipeline.client.client import SpeechClient
