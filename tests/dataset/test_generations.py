@@ -62,7 +62,7 @@ def root(tmp_path: Path, store: Store) -> Store:
 
 
 def test_a_new_generation_takes_the_place_of_the_old_one(root: Store) -> None:
-    """Its files get the old names; of the old files only usage stays; the dataset is sealed, with nothing left over."""
+    """Its files get the old names; of the old files only usage stays; the dataset is finalized, and nothing is left."""
     new, old = _files(generation_at(root, 2)), _files(root)
     old_usage = {name.replace("usage/", "usage/generation-1-"): data for name, data in old.items() if "usage" in name}
     swap_in(root, 2)

@@ -138,7 +138,7 @@ def test_who_works_on_a_plan_keeps_to_it(store: Store) -> None:
 
 
 def test_growing_removes_the_manifest_first(tmp_path: Path) -> None:
-    """A run that dies in between leaves an unsealed dataset, never a sealed one with unfinished parts."""
+    """A run that dies in between leaves a dataset that is not finalized, never one with unfinished parts that is."""
     writes: list[str] = []
 
     class _Watched(LocalStore):

@@ -129,7 +129,7 @@ def test_what_has_no_rejects_is_left_alone(bench: Bench) -> None:
 
 
 def test_the_manifest_is_removed_before_the_marker(tmp_path: Path) -> None:
-    """A process that dies in between leaves an unsealed dataset whose part is still done."""
+    """A process that dies in between leaves a dataset that is not finalized, whose part is still done."""
     removals: list[str] = []
 
     class _Watched(LocalStore):

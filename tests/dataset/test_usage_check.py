@@ -17,7 +17,7 @@ from tts_pipeline.storage.store import Store
 
 @pytest.fixture(params=["with a manifest", "without a manifest"])
 def bench(request: pytest.FixtureRequest, tmp_path: Path, store: Store) -> Bench:
-    """A dataset of two parts whose hashes are in the seal or in the markers."""
+    """A dataset of two parts whose hashes are in the manifest or in the markers."""
     bench = Bench.of(tmp_path, store, rows=8, part_rows=4)
     descriptor = create_or_extend_descriptor(
         store, descriptor_of(8, 4, {"model": "m", "service": "s"}, bench.source.fingerprint())

@@ -171,7 +171,7 @@ def _established(job: Job) -> PreparedJob:
 
 
 def test_a_shard_is_run_and_nothing_is_finalized(tmp_path: Path, tone_service: LocalService) -> None:
-    """The run counts its own rows, the dataset counts all; only comes last step seals."""
+    """The run counts its own rows, the dataset counts all; only the last step finalizes."""
     write_lines(tmp_path / "lines.parquet")
     with (prepared := _established(job_of(tmp_path, tone_service.url))).leases:
         report = run_shard(prepared, Shard(1, 1, 2, shards=2), RunControl())

@@ -85,7 +85,7 @@ def test_a_rebuild_of_what_did_not_change_is_a_plain_run(tmp_path: Path, service
 
 
 def test_readers_see_the_old_dataset_while_the_new_one_is_made(tmp_path: Path, service: LocalService) -> None:
-    """A rebuild that stops half-way leaves the old dataset sealed; the next rebuild continues it."""
+    """A rebuild that stops half-way leaves the old dataset finalized; the next rebuild continues it."""
     _write(tmp_path, _lines(12))
     run_job(_job(tmp_path, service))
     before = {path: path.read_bytes() for path in (tmp_path / "out").glob("[!.]*/*")}

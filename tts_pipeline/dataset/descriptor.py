@@ -21,7 +21,7 @@ from tts_pipeline.storage.store import Store
 FORMAT_VERSION = 1
 DESCRIPTOR_FILE = "dataset.json"
 MANIFEST_FILE = "parts.json"
-"""The seal: written when all parts are done; while it exists, nothing is left to do."""
+"""The manifest: written when all parts are done; while it exists, nothing is left to do."""
 
 _TEXTS = frozenset({"service", "model", "text_column", "audio_format"})
 _OBJECTS = frozenset({"parameters", "columns", "rename", "query", "headers"})

@@ -1,4 +1,4 @@
-"""Finalize a dataset: check that all parts are done, add them up, and write its card and seal; or reopen it."""
+"""Finalize a dataset: check that all parts are done, add them up, and write its card and manifest; or reopen it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CARD_FILE = "README.md"
 
 
 def _read_manifest(store: Store, descriptor: Descriptor) -> Mapping[str, Any] | None:
-    """Read the seal, ``parts.json``; return None without a seal, or with one from before the dataset grew."""
+    """Read the manifest, ``parts.json``; return None without a manifest, or with one from before the dataset grew."""
     data = store.read(MANIFEST_FILE)
     if data is None:
         return None
@@ -40,12 +40,12 @@ def _read_manifest(store: Store, descriptor: Descriptor) -> Mapping[str, Any] | 
 
 
 def is_finalized(store: Store, descriptor: Descriptor) -> bool:
-    """Return whether the dataset is sealed."""
+    """Return whether the dataset is finalized."""
     return _read_manifest(store, descriptor) is not None
 
 
 def committed_parts(store: Store, descriptor: Descriptor) -> set[int]:
-    """Return the parts that have a marker; costs one read when the dataset is sealed, else one listing."""
+    """Return the parts that have a marker; costs one read when the dataset is finalized, else one listing."""
     if is_finalized(store, descriptor):
         return set(range(descriptor.parts))
     return {parse_part_number(name) for name in file_names(store, "done", "part-")}
@@ -85,7 +85,7 @@ def costs_by_part(store: Store, markers: Iterable[Mapping[str, Any]]) -> Iterato
 
 
 def finalize(store: Store, descriptor: Descriptor) -> None:
-    """Seal a dataset: write its card, then ``parts.json``. Safe to repeat.
+    """Finalize a dataset: write its card, then ``parts.json``. Safe to repeat.
 
     Raises:
         StorageError: Parts have no marker, or files listed in markers are missing; the message names up to five. Or
@@ -155,11 +155,11 @@ def _parse_marker(store: Store, number: int, data: bytes) -> dict[str, Any]:
 def reopen_rejected_parts(store: Store, leases: Leases, numbers: Iterable[int]) -> set[int]:
     """Reopen the parts with rejects among the finished parts ``numbers``, and return them. Blocking.
 
-    A run may die at any instant, because the changes have an order. First the seal is removed, so that a dataset is
-    never sealed while one of its parts is open; then the markers of the parts. From then on a part is open, and a plain
-    run finishes it: its speech file stays and its rows are done, its usage files stay forever, and only its rejects are
-    left to do. The commit then writes, as usual, the usage of the new journal, the new rejects table (or removes it),
-    the speech table with the old and the new rows, replaced atomically, and the marker.
+    A run may die at any instant, because the changes have an order. First the manifest is removed, so that a dataset is
+    never finalized while one of its parts is open; then the markers of the parts. From then on a part is open, and a
+    plain run finishes it: its speech file stays and its rows are done, its usage files stay forever, and only its
+    rejects are left to do. The commit then writes, as usual, the usage of the new journal, the new rejects table (or
+    removes it), the speech table with the old and the new rows, replaced atomically, and the marker.
     """
     rejected_parts = {marker["part"] for marker in read_markers(store, numbers) if marker["totals"]["rejects"]}
     if rejected_parts:

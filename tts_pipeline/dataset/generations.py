@@ -1,17 +1,17 @@
 """Rebuild a dataset in its place: a new generation is made beside the old one, and replaces it when it is finished.
 
 The new generation is a whole dataset below ``.generations/<number>/``. While it is made, readers see the old one,
-sealed. Then the files are moved by name, in the same steps on disks (renamed) and on object stores, which cannot rename
-(copied within the store, then removed):
+finalized. Then the files are moved by name, in the same steps on disks (renamed) and on object stores, which cannot
+rename (copied within the store, then removed):
 
 1. ``.generations/swap.json`` is written: from now on the new generation counts. After a crash at any instant, the next
    process that finds this file continues the swap, and every step may be repeated.
-2. The seal of the old generation is removed: from here to step 6 readers see an unfinished dataset.
+2. The manifest of the old generation is removed: from here to step 6 readers see an unfinished dataset.
 3. The old usage files are renamed to ``usage/generation-<number>-part-...``: the bill stays in the same folder, apart
    from that of the new parts.
 4. The new files replace the old ones; old files without a new one are removed.
 5. The descriptor of the new generation is written; it carries the spending of all earlier generations.
-6. The new generation is sealed. The rest below ``.generations/`` is removed, ``swap.json`` last.
+6. The new generation is finalized. The rest below ``.generations/`` is removed, ``swap.json`` last.
 """
 
 from __future__ import annotations

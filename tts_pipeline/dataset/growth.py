@@ -72,7 +72,7 @@ def create_or_extend_descriptor(
     with lock():
         existing = _reconcile(store, descriptor)
         if existing is descriptor:
-            store.remove(MANIFEST_FILE)  # first, so that a dataset is never sealed with unfinished parts
+            store.remove(MANIFEST_FILE)  # first, so that a dataset is never finalized with unfinished parts
             store.write(DESCRIPTOR_FILE, descriptor.to_json())
     return existing
 

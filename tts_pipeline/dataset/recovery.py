@@ -28,8 +28,8 @@ def collect_orphans(
     """Publish the usage of orphaned journals and claims of committed parts, then delete them.
 
     A kill after the marker leaves orphans. Usually their usage is published already. If two processes held a part at
-    the same time, it may not be: then it is published now, and the seal is removed, because the bill has grown. Parts
-    that another process holds stay as they are, and so do the journals of another dataset.
+    the same time, it may not be: then it is published now, and the manifest is removed, because the bill has grown.
+    Parts that another process holds stay as they are, and so do the journals of another dataset.
     """
     claims_by_part = _find_open_parts(store, journals)
     claims_by_part |= {

@@ -62,7 +62,7 @@ def _check_file(store: Store, expected_hashes: Mapping[str, str], file_name: str
 
 
 def _read_expected_hashes(store: Store) -> dict[str, str]:
-    """Return the SHA-256 of each usage file in the seal or, without a seal, in the markers."""
+    """Return the SHA-256 of each usage file in the manifest or, without a manifest, in the markers."""
     data = store.read(MANIFEST_FILE)
     if data is None:
         markers = read_markers(store, map(parse_part_number, file_names(store, "done", "part-")))

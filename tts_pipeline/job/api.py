@@ -193,7 +193,7 @@ def run_parts(
 
 
 def publish(job: Job) -> Report:
-    """Seal a dataset whose parts are all done: write ``parts.json`` and the dataset card. Needs no key.
+    """Finalize a dataset whose parts are all done: write ``parts.json`` and the dataset card. Needs no key.
 
     Raises:
         StorageError: Parts are not done yet, or files that a marker names are missing.

@@ -60,7 +60,7 @@ def recover_and_prepare(job: Job, *, may_grow: bool = True, sends: bool = True) 
 
 
 def run_all_parts(prepared: PreparedJob, control: RunControl) -> Report:
-    """Run all parts; seal the dataset if the run reached its end."""
+    """Run all parts; finalize the dataset if the run reached its end."""
     report = run_shard(prepared, Shard(0, 0, prepared.descriptor.parts), control)
     is_in_place = prepared.rebuild is None and is_finalized(prepared.store, prepared.descriptor)
     if report.stopped is None and not is_in_place:
@@ -72,7 +72,7 @@ def run_all_parts(prepared: PreparedJob, control: RunControl) -> Report:
 
 
 def finalize_job(prepared: PreparedJob) -> None:
-    """Seal a dataset whose parts are all done; if it is a rebuild, swap it in.
+    """Finalize a dataset whose parts are all done; if it is a rebuild, swap it in.
 
     Raises:
         StorageError: Parts are not done, files of theirs are missing, or the destination failed.

@@ -105,7 +105,7 @@ class SpeechSynthesizeShardOperator(SpeechJobOperator):
 
 
 class SpeechPublishOperator(SpeechJobOperator):
-    """Seal a dataset whose parts are all done: verifies every part, then writes ``parts.json`` and the dataset card.
+    """Finalize a dataset whose parts are all done: verify every part, then write ``parts.json`` and the dataset card.
 
     Returns the dataset's place and counts; assets among its ``outlets`` get an event with rows, hours and cost.
     """
