@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from tts_pipeline.audio.mpeg import id3_length, read_adts_frame, read_mp3_frame, starts_with_frames
+from tts_pipeline.errors import StorageError
 
 # (offset, magic bytes, format), tried in order.
 _MAGIC: Sequence[tuple[int, bytes, str]] = (
@@ -55,6 +56,16 @@ def identify(data: bytes) -> str | None:
         if data.startswith(magic, offset):
             return name
     return _identify_frames(data)
+
+
+def check_audio_formats(names: Iterable[object], file_name: str) -> None:
+    """Refuse names of audio formats from files, which become file names, that this package never writes."""
+    for name in names:
+        if name not in KNOWN_FORMATS:
+            raise StorageError(
+                f"{file_name} has audio of an unknown format: {str(name)[:40]!r}",
+                hint="the file is damaged, or somebody else wrote it: restore it, or leave it out",
+            )
 
 
 def _identify_frames(data: bytes) -> str | None:

@@ -18,9 +18,9 @@ from pathlib import Path
 import msgspec
 import orjson
 
+from tts_pipeline.audio.identify import check_audio_formats
 from tts_pipeline.log import logger
 from tts_pipeline.models import CachedAudio, Take
-from tts_pipeline.storage.audio_formats import check_audio_formats
 from tts_pipeline.storage.store import Store, storage_errors
 from tts_pipeline.wal.records import AnswerRecord, MalformedRecordError, Positive16, encode_record, refuse_malformed
 

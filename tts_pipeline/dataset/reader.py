@@ -11,6 +11,7 @@ from typing import Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tts_pipeline.audio.identify import check_audio_formats
 from tts_pipeline.dataset.claims import Claim
 from tts_pipeline.dataset.descriptor import DESCRIPTOR_FILE, Descriptor, read_descriptor
 from tts_pipeline.dataset.finalize import committed_parts, dataset_totals
@@ -20,7 +21,6 @@ from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.dataset.usage_files import committed_journals, open_claims
 from tts_pipeline.errors import ConfigurationError, StorageError
 from tts_pipeline.schema import TABLES
-from tts_pipeline.storage.audio_formats import check_audio_formats
 from tts_pipeline.storage.daemon_threads import FILE_READERS, DaemonExecutor
 from tts_pipeline.storage.open_store import open_store
 from tts_pipeline.storage.parquet import conform_columns, open_parquet

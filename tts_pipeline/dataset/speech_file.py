@@ -15,11 +15,11 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tts_pipeline.audio.identify import check_audio_formats
 from tts_pipeline.config import ROW_GROUP_BYTES
 from tts_pipeline.errors import StorageError
 from tts_pipeline.models import UtteranceKey
 from tts_pipeline.schema import AUDIO, SPEECH, arrow_fields, to_array
-from tts_pipeline.storage.audio_formats import check_audio_formats
 from tts_pipeline.storage.parquet import parquet_writer
 from tts_pipeline.storage.row_sizes import groups_within
 from tts_pipeline.storage.store import DISK_HINT

@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 
 from tts_pipeline.attempt import Attempt, Outcome, Settlement
+from tts_pipeline.audio.identify import check_audio_formats
 from tts_pipeline.errors import StorageError
 from tts_pipeline.models import Answer, History, UtteranceKey
 from tts_pipeline.money import add_costs, total_cost
-from tts_pipeline.storage.audio_formats import check_audio_formats
 from tts_pipeline.storage.store import storage_errors
 from tts_pipeline.wal.frames import READ_BYTES, RECORD_READ_BYTES, Blob, Frame, Gap, read_frames
 from tts_pipeline.wal.journal import read_synced_bytes

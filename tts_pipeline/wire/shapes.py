@@ -14,6 +14,7 @@ from tts_pipeline.audio.pcm import CONTROL_BYTES
 from tts_pipeline.errors import PermanentError, ServiceError
 from tts_pipeline.models import Usage
 from tts_pipeline.wire.audio_content import AudioContent, audio_at_url, audio_from_text, find_audio
+from tts_pipeline.wire.audio_search import describe_keys, has_possible_audio, search_audio, with_media_type
 from tts_pipeline.wire.event_stream import is_event_stream, parse_events
 from tts_pipeline.wire.failure import (
     UNEXPECTED_TEXT,
@@ -34,7 +35,6 @@ from tts_pipeline.wire.json_documents import (
 from tts_pipeline.wire.multipart import audio_part, is_multipart
 from tts_pipeline.wire.redirect import REDIRECTS
 from tts_pipeline.wire.response import ParsedResponse, Response, request_id_in
-from tts_pipeline.wire.search import describe_keys, has_possible_audio, search_audio, with_media_type
 from tts_pipeline.wire.stream_parser import parse_documents, parse_stream
 from tts_pipeline.wire.text_decoder import MIN_TEXT_CHARACTERS
 from tts_pipeline.wire.timestamps import TIMESTAMPS_DROPPED, MalformedTimestampsError, TimedText, find_words

@@ -11,11 +11,11 @@ from tts_pipeline.audio.identify import identify
 from tts_pipeline.errors import ServiceError
 from tts_pipeline.models import Usage
 from tts_pipeline.wire.audio_content import AudioContent, find_audio
+from tts_pipeline.wire.audio_search import describe_keys, has_possible_audio, search_audio, with_media_type
 from tts_pipeline.wire.event_stream import ServerSentEvent, parse_events
 from tts_pipeline.wire.failure import classify_payload, malformed_error, missing_audio_error
 from tts_pipeline.wire.failure_body import is_failure
 from tts_pipeline.wire.response import ParsedResponse, Response, request_id_in
-from tts_pipeline.wire.search import describe_keys, has_possible_audio, search_audio, with_media_type
 from tts_pipeline.wire.text_decoder import TextDecoder
 from tts_pipeline.wire.timestamps import (
     TIMESTAMPS_DROPPED,

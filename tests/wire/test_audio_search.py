@@ -9,7 +9,7 @@ import pybase64
 import pytest
 
 from tts_pipeline.emulator.tone import tone
-from tts_pipeline.wire.search import describe_keys, has_possible_audio, search_audio
+from tts_pipeline.wire.audio_search import describe_keys, has_possible_audio, search_audio
 
 WAV = tone("Hello there.")
 MP3 = tone("Hello there.", response_format="mp3")
