@@ -169,7 +169,7 @@ def test_other_rows_than_the_frames_are_refused(text: pl.Expr, rows: int) -> Non
 
 def test_ids_that_are_no_text_are_refused() -> None:
     """By us, with what to do; not by whatever Polars raises."""
-    with pytest.raises(ConfigurationError, match=r"List\(Int64\), which cannot be written as text"):
+    with pytest.raises(ConfigurationError, match=r"List\(Int64\), which cannot be converted to text"):
         utterance_rows(pl.DataFrame({"id": [[1]], "text": ["a"]}), ColumnArguments())
 
 

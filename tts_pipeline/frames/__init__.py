@@ -1,4 +1,4 @@
-"""Frames: speech for the rows of a Polars or Arrow table, and expressions over their texts."""
+"""Synthesize speech for the rows of a Polars or Arrow table, and count and price their texts by expressions."""
 
 from tts_pipeline.frames.expressions import billed_characters, estimate_cost, han_characters
 from tts_pipeline.frames.synthesize import asynthesize, synthesize

@@ -1,14 +1,14 @@
-"""Calls on this machine: their cached audio, unfinished calls, and their bill.
+"""Keep the calls of ``synthesize`` on this machine: cached audio, unfinished calls, and usage.
 
 ::
 
     <work_dir, or the user's state directory>/frames/
       answers/              the reuse store, at most ``CACHE_BYTES``
-      calls/<identity>/     a call that is going on or was stopped: frame.parquet, and the dataset that is made of it
-      calls/once-<id>/      the same without reuse, or beside a call for the same rows: never gone on with
-      usage/<id>/           what is left of a call that has ended: its descriptor and its usage, as in any dataset
+      calls/<identity>/     a running or stopped call: frame.parquet, and the dataset that is made from it
+      calls/once-<id>/      the same for a call without reuse, or beside an equal running call: never continued
+      usage/<id>/           a finished call: its descriptor and its usage, as in any dataset
 
-A call is a job: what holds of a job's journals, budget and usage holds of it, and the same call goes on with it.
+A call is a job, with a job's journals, budget and usage. The same call, made again, continues it.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ from tts_pipeline.storage.scratch import is_writable, state_folder
 from tts_pipeline.storage.store import storage_errors
 
 CACHE_BYTES = 10 * 1024**3
-"""Audio that is kept for later calls, at most: about 60 hours of 24 kHz WAV."""
+"""The most audio that is kept for later calls: about 60 hours of 24 kHz WAV."""
 
 ABANDONED_S = 30 * 86_400
-"""A call that nobody has gone on with for so long is given up: its usage is kept, its audio is not."""
+"""A call that was not continued for so long is closed: its usage is kept, its audio is not."""
 
 _ONCE = "once-"
 _DATASET = "dataset"
@@ -53,55 +53,55 @@ _USAGE = "usage"
 
 @dataclass(frozen=True, slots=True)
 class CallDirectory:
-    """Where one call is made."""
+    """The folder of one call."""
 
     path: Path
 
     @property
     def source(self) -> Path:
-        """The rows that are to be said."""
+        """The file of the rows to speak."""
         return self.path / FILE_NAME
 
     @property
     def dataset(self) -> Path:
-        """What is made of them."""
+        """The dataset that is made from the rows."""
         return self.path / _DATASET
 
     def lock(self) -> FileLock:
-        """Return the lock of whoever makes the call."""
+        """Return the lock, which the thread that makes the call holds."""
         return FileLock(self.path.with_suffix(".lock"))
 
     def is_abandoned(self) -> bool:
-        """Say whether nobody will go on with it; asked by who holds its lock."""
+        """Return whether no call will continue this one; the caller holds its lock."""
         return self.path.name.startswith(_ONCE) or time.time() - self.path.stat().st_mtime > ABANDONED_S
 
 
 @dataclass(frozen=True, slots=True)
 class CallStore:
-    """What calls leave below a folder."""
+    """The files of all calls below one folder."""
 
     root: Path
 
     @classmethod
     def at(cls, work_dir: Path | None = None) -> CallStore:
-        """Return the state below a folder on a local disk; None is the user's state directory."""
+        """Return the store below a folder on a local disk; None is the user's state directory."""
         return cls((state_folder() if work_dir is None else local_path(work_dir)) / "frames")
 
     def file_cache_dir(self) -> Path:
-        """Return where audio is kept for later calls; it is made when it is not there. Blocking."""
+        """Return the folder of the audio that is kept for later calls; create it if it is missing. Blocking."""
         folder = self._make_folder("answers")
         FileCache(LocalStore(folder)).create()
         return folder
 
     def evict_oldest(self) -> None:
-        """Remove the oldest audio that is beyond ``CACHE_BYTES``. Blocking."""
+        """Remove the oldest audio beyond ``CACHE_BYTES``. Blocking."""
         evict(self.file_cache_dir(), CACHE_BYTES)
 
     @contextmanager
     def open_call(self, rows: pl.DataFrame, identity: str | None) -> Iterator[CallDirectory]:
-        """Give a call its folder: the one where it was left off, when the same call was stopped before. Blocking.
+        """Yield a call's folder: the existing one if the same call was stopped before, else a new one. Blocking.
 
-        ``identity`` determines the result beside the rows; None is a call that nobody will go on with.
+        ``identity`` is all that determines the result besides the rows; None is a call that is never continued.
         """
         calls = self._make_folder("calls")
         self._close_abandoned_calls()
@@ -125,7 +125,7 @@ class CallStore:
             yield fresh
 
     def close_call(self, call: CallDirectory) -> None:
-        """Let go of a call that has ended or was given up: its usage is kept, the rest removed. Blocking."""
+        """Close a finished or abandoned call: keep its usage, remove the rest. Blocking."""
         if call.dataset.exists():
             store = LocalStore(call.dataset)
             work_dir = call.dataset / WORK_FOLDER
@@ -138,35 +138,35 @@ class CallStore:
         shutil.rmtree(call.path, ignore_errors=True)
 
     def usage_files(self) -> list[Path]:
-        """Return the files of the usage table, in a folder for each call; also of calls that were stopped."""
+        """Return the files of the usage table, one folder for each call, stopped calls included."""
         finished_files = self.root.glob(f"{_USAGE}/*/{_USAGE}/*.parquet")
         return sorted([*finished_files, *self.root.glob(f"calls/*/{_DATASET}/{_USAGE}/*.parquet")])
 
     def open_claims(self) -> list[Claim]:
-        """Return the claims without published usage: their processes run, or were killed. Blocking."""
+        """Return the claims without published usage: their processes still run, or were killed. Blocking."""
         stores = map(LocalStore, sorted(self.root.glob(f"calls/*/{_DATASET}")))
         return [claim for store in stores for _, claim in open_claims(store, committed_journals(store))]
 
     def _close_abandoned_calls(self) -> None:
         for path in (self.root / "calls").glob("*/"):
             call = CallDirectory(path)
-            with suppress(StorageError), call.lock():  # whoever has it is at work; what cannot be read stays
+            with suppress(StorageError), call.lock():  # a locked call is running; an unreadable one is left as it is
                 if call.is_abandoned():
                     self.close_call(call)
-        for leftover in self.root.glob(f"{_USAGE}/*/{WORK_FOLDER}"):  # a kill came between
+        for leftover in self.root.glob(f"{_USAGE}/*/{WORK_FOLDER}"):  # a process was killed in ``_strip_to_usage``
             _strip_to_usage(leftover.parent)
 
     def _make_folder(self, name: str) -> Path:
         folder = self.root / name
         if not is_writable(self.root):
-            raise StorageError(f"the folder {self.root} cannot be written", hint="give `work_dir` one that can")
+            raise StorageError(f"the folder {self.root} cannot be written", hint="give a writable folder as `work_dir`")
         with storage_errors(f"making the folder {folder}"):
             folder.mkdir(exist_ok=True)
         return folder
 
 
 def _try_lock(call: CallDirectory, resources: ExitStack) -> bool:
-    """Say whether a call is ours now; it is not while another process, or another thread, makes the same one."""
+    """Lock a call; return False while another process, or another thread, makes the same call."""
     try:
         resources.enter_context(call.lock())
     except StorageError:
@@ -175,8 +175,8 @@ def _try_lock(call: CallDirectory, resources: ExitStack) -> bool:
 
 
 def _strip_to_usage(dataset: Path) -> None:
-    """Leave nothing of a dataset but its descriptor and its usage: it can still be reported on."""
-    # What tells that this is not done yet goes last.
+    """Remove all of a dataset but its descriptor and its usage, which a report still reads."""
+    # The work folder goes last: while it exists, the next call repeats the removal.
     for path in sorted(dataset.iterdir(), key=lambda path: path.name == WORK_FOLDER):
         if path.name in {DESCRIPTOR_FILE, _USAGE}:
             continue

@@ -1,4 +1,4 @@
-"""Convert Arrow rows to Polars, which cannot hold every type."""
+"""Convert Arrow rows to a Polars frame, and name a column whose type Polars cannot hold."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tts_pipeline.source.dropped_columns import refuse_unknown_drop
 from tts_pipeline.source.frame_stream import ArrowStream
 
 UNSUPPORTED_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, TypeError, ValueError)
-"""What Polars raises about a type that it cannot hold; its panics are no ``Exception``."""
+"""The errors that Polars raises for a type that it cannot hold; its panics are not an ``Exception``."""
 
 
 def to_polars(rows: ArrowStream, drop: Collection[str] = ()) -> pl.DataFrame:
-    """Return rows as a Polars frame, without the dropped columns; a stream is used up.
+    """Return rows as a Polars frame, without the dropped columns; this consumes a stream.
 
     Raises:
-        ConfigurationError: Polars cannot hold a column, or one to drop is not there; names it.
+        ConfigurationError: Polars cannot hold a column, or a column to drop is missing; the message names the column.
     """
     if drop:
         table = pa.table(rows)
@@ -32,7 +32,7 @@ def to_polars(rows: ArrowStream, drop: Collection[str] = ()) -> pl.DataFrame:
 
 
 def _unsupported_column(rows: ArrowStream, error: BaseException) -> ConfigurationError:
-    """Find the column; of a stream that is used up, nothing more is known."""
+    """Return an error that names the column; the columns of a consumed stream are not known."""
     table = rows if isinstance(rows, pa.Table) else pa.table({})
     for field in table.schema:
         try:
@@ -40,6 +40,6 @@ def _unsupported_column(rows: ArrowStream, error: BaseException) -> Configuratio
         except UNSUPPORTED_ERRORS:
             return ConfigurationError(
                 f"the column {field.name!r} is of type {field.type}, which Polars cannot hold",
-                hint=f"convert it, or leave it out by `drop={[field.name]}`",
+                hint=f"convert it, or leave it out with `drop={[field.name]}`",
             )
     return ConfigurationError(f"Polars cannot hold the rows: {error}", hint="convert or drop the column")

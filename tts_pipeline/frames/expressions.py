@@ -1,4 +1,4 @@
-"""Polars expressions over texts: character counts and prices for whole columns."""
+"""Count the characters of a column of texts and estimate their cost, as Polars expressions."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ _EXACT = Context(prec=60)
 def billed_characters(column: str | pl.Expr, billing: str = "han_double") -> pl.Expr:
     """Count the characters that a service bills for each text of a column.
 
-    Equal to ``text.billed_characters`` on every text; elementwise, so it works in a lazy frame, streamed, and in any
-    context.
+    The count equals ``text.billed_characters`` for every text. The expression is elementwise: it works in a lazy frame,
+    streamed, and in any context.
 
     Args:
-        column: A name, or an expression of strings.
-        billing: As on a model's card: ``han_double`` counts a Han character (also kanji and hanja) twice and anything
-            else once, white space and punctuation included; ``characters`` and ``tokens`` count each code point once.
+        column: A column's name, or an expression of strings.
+        billing: The rule on the model's card: ``han_double`` counts a Han character (also kanji and hanja) twice and
+            any other character once, white space and punctuation included; ``characters`` and ``tokens`` count each
+            code point once.
 
     Returns:
         An expression of UInt32 under the column's name; null where the text is null.
@@ -45,7 +46,7 @@ def billed_characters(column: str | pl.Expr, billing: str = "han_double") -> pl.
 def han_characters(column: str | pl.Expr) -> pl.Expr:
     """Count the Han characters of each text of a column; null where the text has only ASCII, or is null."""
     text = _expression(column)
-    # What is null costs nothing: a column of ASCII is counted 5 times faster for it.
+    # Nulls are skipped: this makes the count of an ASCII column 5 times as fast.
     beyond_ascii = pl.when(text.str.len_bytes() > text.str.len_chars()).then(text)
     return beyond_ascii.str.count_matches(HAN)
 
@@ -53,15 +54,15 @@ def han_characters(column: str | pl.Expr) -> pl.Expr:
 def estimate_cost(
     column: str | pl.Expr, model: str, *, service: Service | None = None, catalog: AnyCatalog | None = None
 ) -> pl.Expr:
-    """Estimate what speech for each text of a column costs, each bought once, at today's price (UTC).
+    """Estimate the cost of speech for each text of a column, each bought once, at today's price (UTC).
 
-    Elementwise, so it works in a lazy frame, streamed, and in any context. ``estimate`` says more of a whole frame:
-    repeated texts, time, models that are paid by the token.
+    The expression is elementwise: it works in a lazy frame, streamed, and in any context. ``estimate`` covers a whole
+    frame: repeated texts, time, and models that are paid by the token.
 
     Args:
-        column: A name, or an expression of strings.
-        model: As sent.
-        service: Whose price; None is that of the model's maker. Needs no key.
+        column: A column's name, or an expression of strings.
+        model: The model's name, as sent.
+        service: The service whose price counts; it needs no key. None is the model's maker.
         catalog: Services, cards and prices, or the TOML file of your own; None is the built-in catalog.
 
     Returns:
@@ -69,7 +70,7 @@ def estimate_cost(
         text is null, and everywhere, with a warning, for a model without a price.
 
     Raises:
-        ConfigurationError: No such model there, or it is not paid by the character.
+        ConfigurationError: The service has no such model, or the model is not paid by the character. Never retried.
 
     Example:
         >>> import polars as pl
@@ -87,8 +88,8 @@ def estimate_cost(
         return pl.when(False).then(_expression(column).str.len_chars().cast(_MONEY))
     if price.per_10k_characters is None:
         raise ConfigurationError(
-            f"{model} on {card.service} is paid by the token, of which a text alone does not tell",
-            hint="tts_pipeline.estimate(frame, service, model=...) reckons with the length of the audio",
+            f"{model} on {card.service} is paid by the token: its cost cannot be computed from a text alone",
+            hint="call tts_pipeline.estimate(frame, service, model=...), which also estimates the length of the audio",
         )
     per_character = _EXACT.divide(price.per_10k_characters, Decimal(10_000))
     characters = billed_characters(column, card.billing).cast(pl.Decimal(38, 0))
@@ -100,7 +101,7 @@ def _maker_of(model: str, catalog: Catalog) -> Service:
     makers = [service for service in offering if service.maker] or offering
     if not makers:
         raise ConfigurationError(
-            f"no service has a model {model!r}", hint="tts-pipeline models lists them; or give service="
+            f"no service has a model {model!r}", hint="list the models by `tts-pipeline models`, or give `service`"
         )
     return makers[0]
 

@@ -1,4 +1,4 @@
-"""One call as a job: its rows in a folder on this machine, and the result of each row."""
+"""Run one call of ``synthesize`` as a job in a folder on this machine, and return the result of each row."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from tts_pipeline.storage.local_store import LocalStore
 
 @dataclass(frozen=True, slots=True)
 class FrameJob:
-    """What is asked of a service for the rows of a frame, and how it is done.
+    """The settings of a call: the service, the model, its parameters, and how the job runs.
 
-    Column parameters stand in columns of their own name. Without a ``cache`` nothing is left to go on with either.
-    Unchecked parameters are not held against the card's lists.
+    Each column parameter is read from the column of its name. Without a ``cache`` the call cannot be continued.
+    Unchecked parameters are sent without a check against the model's card.
     """
 
     service: Endpoint
@@ -42,13 +42,13 @@ class FrameJob:
     unchecked: tuple[str, ...] = ()
 
     def run(self, rows: pl.DataFrame, store: CallStore, progress: Progress, stop: CancelToken) -> pl.DataFrame:
-        """Say all rows of ``rows.utterance_rows``, and return what came of each by its id. Blocking.
+        """Speak all rows of ``rows.utterance_rows``, and return the outcome of each by its id. Blocking.
 
         Raises:
             ConfigurationError: A setting or a parameter is wrong; nothing was sent.
-            FatalError: No row can succeed; what was bought is kept.
-            StoppedError: It stopped before its end; what was bought is kept.
-            StorageError: The disk failed; what was bought is kept.
+            FatalError: No row can succeed; the bought audio is kept.
+            StoppedError: The call stopped before its end; the bought audio is kept.
+            StorageError: The disk failed; the bought audio is kept.
         """
         if rows.is_empty():
             return empty_outcomes()
@@ -78,7 +78,7 @@ class FrameJob:
         )
 
     def _identity(self) -> str:
-        """Return what determines the result beside the rows; a changed price is another call, and no error."""
+        """Return all that determines the result besides the rows; with a changed price it is another call, no error."""
         job = self._job(CallDirectory(Path()))
         terms = {"url": self.service.base_url, "prices": repr(job.card().prices)}
         return json.dumps({**job.identity(self.fixed_parameters), **terms}, sort_keys=True)

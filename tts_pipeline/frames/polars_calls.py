@@ -1,4 +1,4 @@
-"""Detect that Polars is the caller: it may call a function twice, or for rows that it then drops."""
+"""Detect whether Polars is the caller, since it may call a function twice, or for rows that it then drops."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from types import FrameType
 from tts_pipeline.errors import ConfigurationError
 
 _SINGLE_CALL_FUNCTIONS = {"pipe"}
-"""Functions of Polars that call what they are given just once, at once."""
+"""Functions of Polars that call the function they are given once, immediately."""
 
 
 def called_by_polars() -> bool:
-    """Say whether a function of Polars' (``map_batches``, ``map_groups``, ...) is what calls.
+    """Return whether a function of Polars (``map_batches``, ``map_groups``, ...) is the caller.
 
-    Streamed, such a function is called in a thread of Polars' own, which has no caller in Python: like all threads that
-    Python did not start, it counts.
+    In a streamed query, Polars calls from its own thread, which has no caller in Python: every thread that Python did
+    not start counts as Polars.
     """
     if isinstance(threading.current_thread(), threading._DummyThread):
         return True
@@ -30,9 +30,9 @@ def called_by_polars() -> bool:
 
 
 def refuse_double_purchase(*, has_cache: bool) -> None:
-    """Refuse to spend where Polars calls, which may be twice for the same rows, and nothing is reused."""
+    """Refuse to buy without a cache when Polars is the caller, since it may call twice for the same rows."""
     if not has_cache and called_by_polars():
         raise ConfigurationError(
-            "speech is to be bought inside a function that Polars calls, which it may do twice for the same rows",
-            hint="leave the cache on, which has what was bought before, or call synthesize on the collected frame",
+            "synthesize would buy inside a function that Polars calls, perhaps twice for the same rows",
+            hint="leave `cache` on, so that nothing is bought twice, or call synthesize on the collected frame",
         )

@@ -1,4 +1,4 @@
-"""Progress of a call: the command line's display on a terminal, one changing line in a notebook."""
+"""Show the progress of a call: the command line's display on a terminal, one changing line in a notebook."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tts_pipeline.job.progress_view import REFRESHES_PER_S, ProgressView, live_d
 def show_progress(progress: Progress, show: bool | None) -> Iterator[None]:
     """Show progress while the block runs.
 
-    ``show`` None is on a terminal and in a notebook; True elsewhere, too, as lines on standard error.
+    With ``show`` None it is shown on a terminal and in a notebook; with True elsewhere too, as lines on standard error.
     """
     from rich.errors import LiveError
 
     with ExitStack() as display:
-        with suppress(LiveError):  # rich before 14.1 has one display at a time, and it may be the caller's
+        with suppress(LiveError):  # rich before 14.1 allows one display at a time, and the caller may have it
             display.enter_context(_display(ProgressView(progress), show))
         yield
 
@@ -42,9 +42,9 @@ def _display(view: ProgressView, show: bool | None) -> AbstractContextManager[No
 
 
 def _notebook_line() -> Callable[[str], None] | None:
-    """Return what changes a line below a notebook's cell; None where there is no notebook.
+    """Return a function that changes the line below a notebook's cell; None outside a notebook.
 
-    Rich would need ipywidgets for it.
+    Rich is not used, because it needs ipywidgets for this.
     """
     ipython = sys.modules.get("IPython")
     shell: Any = None if ipython is None else ipython.get_ipython()

@@ -1,4 +1,4 @@
-"""Rows of a frame: which are spoken, and their results beside the rows that were passed in."""
+"""Turn the rows of a frame into the rows of a job, and put their results beside the frame's rows."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from tts_pipeline.schema import REJECTS, SPEECH, arrow_fields
 from tts_pipeline.source.frame_stream import ArrowStream
 
 Frame = pl.DataFrame | pl.LazyFrame | ArrowStream
-"""What is taken: a Polars frame, or anything with ``__arrow_c_stream__``: pyarrow, pandas, DuckDB and others."""
+"""A Polars frame, or any object with ``__arrow_c_stream__``: pyarrow, pandas, DuckDB and others."""
 
 ID = "utterance_id"
 TEXT = "text"
 
 _INPUT_COLUMNS = {"take", TEXT, "service", "model", "voice", "language"}
-"""Columns of the speech table that say what was asked for: the frame and the call say it already."""
+"""Columns of the speech table that repeat the request: the frame and the call have them already."""
 
 _ERROR_COLUMNS = ("error_class", "error_code", "message")
 RESULT_COLUMNS = (*(column.name for column in SPEECH if column.name not in _INPUT_COLUMNS), *_ERROR_COLUMNS)
-"""The columns that stand beside the frame's own."""
+"""The columns that a result adds to the frame's own."""
 
 _ROW_NUMBER = "__number"
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnArguments:
-    """What is to be said, and how, for each row.
+    """The text, the id and the parameters of each row, as columns, expressions or fixed values.
 
-    An ``utterance_id`` of None is the column ``id`` if there is one, else the row's number. A parameter is the same
-    for all rows, or an expression.
+    An ``utterance_id`` of None is the column ``id`` if it exists, else the row's number. A parameter is one value for
+    all rows, or an expression.
     """
 
     text: str | pl.Expr = TEXT
@@ -52,12 +52,12 @@ class ColumnArguments:
 
     @property
     def column_parameters(self) -> dict[str, pl.Expr]:
-        """The parameters that differ from row to row; one that is given twice is refused."""
+        """The parameters that differ from row to row; a parameter that is given twice is refused."""
         expressions = {name: value for name, value in self.parameters.items() if isinstance(value, pl.Expr)}
         duplicates = sorted(expressions.keys() & self.columns.keys())
         if duplicates:
             raise ConfigurationError(
-                f"the parameter {duplicates[0]!r} is given by columns= and as an expression", hint="give one of them"
+                f"the parameter {duplicates[0]!r} is given by `columns` and as an expression", hint="give one of them"
             )
         return {**expressions, **{name: pl.col(column) for name, column in self.columns.items()}}
 
@@ -89,7 +89,7 @@ def column_arguments(
 
 
 def materialize(frame: Frame) -> pl.DataFrame | pa.Table:
-    """Return a frame's rows in memory: a lazy one computed, streamed, and anything but Polars as an Arrow table."""
+    """Return a frame's rows in memory: a lazy frame is computed, streamed; any other object becomes an Arrow table."""
     if isinstance(frame, pl.LazyFrame):
         return frame.collect(engine="streaming")
     if isinstance(frame, pl.DataFrame | pa.Table):
@@ -98,13 +98,13 @@ def materialize(frame: Frame) -> pl.DataFrame | pa.Table:
         return pa.table(frame)
     except (TypeError, ValueError, pa.ArrowException) as error:
         raise ConfigurationError(
-            f"rows cannot be taken from a {type(frame).__name__}: {error}",
-            hint="give a Polars frame, or anything else with __arrow_c_stream__ that has columns",
+            f"rows cannot be read from a {type(frame).__name__}: {error}",
+            hint="give a Polars frame, or another object with columns that has __arrow_c_stream__",
         ) from error
 
 
 def select(table: pl.DataFrame | pa.Table, selection: Selection) -> pl.DataFrame | pa.Table:
-    """Return the rows that a selection takes, in their order."""
+    """Return the selected rows, in their order."""
     row_indices = select_rows(selection, len(table))
     if len(row_indices) == len(table):
         return table
@@ -112,11 +112,11 @@ def select(table: pl.DataFrame | pa.Table, selection: Selection) -> pl.DataFrame
 
 
 def utterance_rows(table: pl.DataFrame | pa.Table, arguments: ColumnArguments) -> pl.DataFrame:
-    """Return the rows as a job takes them: ``utterance_id``, unique, ``text``, and each parameter under its name.
+    """Return a job's rows: a unique ``utterance_id``, ``text``, and each parameter under its name.
 
     Raises:
-        ConfigurationError: A column is missing, or has a name that a column of the result has, or an expression does
-            not give one value for each row.
+        ConfigurationError: A column is missing, a column has the name of a result's column, or an expression does not
+            give one value for each row.
     """
     names = table.columns if isinstance(table, pl.DataFrame) else table.column_names
     id_expression = _id_expression(arguments, names)
@@ -133,9 +133,9 @@ def utterance_rows(table: pl.DataFrame | pa.Table, arguments: ColumnArguments) -
 def with_outcomes(
     table: pl.DataFrame | pa.Table, rows: pl.DataFrame, outcomes: pl.DataFrame
 ) -> pl.DataFrame | pa.Table:
-    """Return the rows in their order, in the kind of table that was given, each with its outcome beside it.
+    """Return the table with the outcome of each row in columns beside it; the order and the kind of table stay.
 
-    ``rows`` are the same as the table's, with their ids; the outcomes are speech and rejects by id.
+    ``rows`` are the table's rows with their ids; the outcomes are speech and rejects by id.
     """
     results = rows.select(ID).join(outcomes, on=ID, how="left", maintain_order="left")
     if isinstance(table, pl.DataFrame):
@@ -148,14 +148,13 @@ def with_outcomes(
 
 
 def outcomes_of(speech: pa.Table, rejects: pa.Table) -> pl.DataFrame:
-    """Return what a dataset's tables say of each utterance by ``utterance_id``: the columns of ``RESULT_COLUMNS``."""
-    failed = pl.DataFrame(rejects).rename({"failed_at": "created_at"})
-    both = pl.concat([pl.DataFrame(speech), failed], how="diagonal")
-    return both.select(RESULT_COLUMNS)
+    """Return the outcome of each utterance from a dataset's tables: the columns of ``RESULT_COLUMNS``."""
+    renamed_rejects = pl.DataFrame(rejects).rename({"failed_at": "created_at"})
+    return pl.concat([pl.DataFrame(speech), renamed_rejects], how="diagonal").select(RESULT_COLUMNS)
 
 
 def empty_outcomes() -> pl.DataFrame:
-    """Return the outcomes of no rows: their columns."""
+    """Return an empty frame with the columns of outcomes."""
     return outcomes_of(pa.schema(arrow_fields(SPEECH)).empty_table(), pa.schema(arrow_fields(REJECTS)).empty_table())
 
 
@@ -167,34 +166,34 @@ def _id_expression(arguments: ColumnArguments, names: list[str]) -> pl.Expr | No
 
 def _required_columns(expressions: Mapping[str, pl.Expr], names: list[str]) -> list[str]:
     if any(expression.meta.has_multiple_outputs() for expression in expressions.values()):
-        return names  # a selector is Polars' to resolve
+        return names  # only Polars can resolve a selector
     columns = dict.fromkeys(name for expression in expressions.values() for name in expression.meta.root_names())
     for name in columns:
         if name not in names:
             listing = ", ".join(map(repr, names[:12]))
             raise ConfigurationError(
                 f"the frame has no column {name!r}; its columns are {listing}",
-                hint=did_you_mean(name, names) + "say where the text is by text=, and a parameter by columns=",
+                hint=did_you_mean(name, names) + "name the text's column by `text`, and a parameter's by `columns`",
             )
-    return [name for name in names if name in columns] or names[:1]  # without any, it would not be known how many rows
+    return [name for name in names if name in columns] or names[:1]  # a frame without columns has no number of rows
 
 
 def _evaluate(rows: pl.DataFrame, expressions: Mapping[str, pl.Expr], height: int) -> pl.DataFrame:
-    """Compute the expressions: an expression of one value is repeated for every row."""
-    # Beside the rows' numbers, so that there are as many as rows were given, whatever the expressions come to.
+    """Compute the expressions; one with a single value is repeated for every row."""
+    # The column of row numbers fixes the height, whatever the expressions return.
     numbers = pl.lit(pl.int_range(height, eager=True)).alias(_ROW_NUMBER)
     try:
         computed = rows.select(*(expression.alias(name) for name, expression in expressions.items()), numbers)
     except pl.exceptions.ShapeError as error:
         raise _shape_error(height, str(error).partition("\n")[0]) from error
-    if computed.height != height:  # Polars 1 repeats a number, too
+    if computed.height != height:  # Polars 1 repeats the numbers too
         raise _shape_error(height, f"they give {computed.height:,} rows")
     return computed.drop(_ROW_NUMBER)
 
 
-def _shape_error(height: int, why: str) -> ConfigurationError:
+def _shape_error(height: int, reason: str) -> ConfigurationError:
     return ConfigurationError(
-        f"the expressions do not give one value for each of the frame's {height:,} rows: {why}",
+        f"the expressions do not give one value for each of the frame's {height:,} rows: {reason}",
         hint="filter or explode the frame itself first",
     )
 
@@ -204,20 +203,23 @@ def _refuse_collisions(names: list[str], id_expression: pl.Expr | None) -> None:
     clashes = [name for name in names if name in RESULT_COLUMNS and not (name == ID and is_id_column)]
     if clashes:
         raise ConfigurationError(
-            f"the frame has a column {clashes[0]!r}, and so has the result",
+            f"the frame has a column {clashes[0]!r}, which is also a column of the result",
             hint=f"drop or rename {', '.join(map(repr, clashes))} first",
         )
 
 
 def _unique_ids(rows: pl.DataFrame) -> pl.Series:
-    """A row without an id is named by its number, a repeated id gets it behind: again where that is a given id, too."""
+    """Return unique ids: a missing id becomes the row's number, and a repeated id gets the number appended.
+
+    The number is appended again as long as the result is an id of the frame too.
+    """
     number = pl.int_range(rows.height, eager=True).cast(pl.String)
     if ID not in rows.columns:
         return number
     ids = _as_text(rows[ID])
     is_first = ids.is_first_distinct() & ids.is_not_null()
     unique = ids.zip_with(is_first, (ids + ":" + number).fill_null(number))
-    # Two made ones never meet: each ends with its row's number.
+    # Two generated ids never clash: each ends with its row's number.
     while (clash := ~is_first & unique.is_in(ids.implode())).any():
         unique = (unique + ":" + number).zip_with(clash, unique)
     return unique
@@ -228,6 +230,6 @@ def _as_text(ids: pl.Series) -> pl.Series:
         return ids.cast(pl.String)
     except pl.exceptions.PolarsError as error:
         raise ConfigurationError(
-            f"the ids are of type {ids.dtype}, which cannot be written as text",
-            hint="name another column by utterance_id=, or give an expression of strings",
+            f"the ids are of type {ids.dtype}, which cannot be converted to text",
+            hint="name another column by `utterance_id`, or give an expression of strings",
         ) from error

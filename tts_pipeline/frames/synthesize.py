@@ -1,4 +1,4 @@
-"""``synthesize``: a frame goes in, and comes out with speech beside its rows."""
+"""Synthesize speech for the rows of a frame, and return the frame with the speech beside its rows."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ P = ParamSpec("P")
 
 
 class FrameFunction(Protocol[P]):
-    """A function of a frame that gives back what it got: Polars for Polars, Arrow for anything else."""
+    """A function that returns a Polars frame for a Polars frame, and an Arrow table for any other frame."""
 
     @overload
     def __call__(self, frame: pl.DataFrame | pl.LazyFrame, /, *args: P.args, **kwargs: P.kwargs) -> pl.DataFrame: ...
@@ -40,7 +40,7 @@ class FrameFunction(Protocol[P]):
 
 
 class AsyncFrameFunction(Protocol[P]):
-    """The same to be awaited."""
+    """The asynchronous form of ``FrameFunction``."""
 
     @overload
     async def __call__(
@@ -51,7 +51,7 @@ class AsyncFrameFunction(Protocol[P]):
 
 
 def _typed_by_frame(synthesize: Callable[Concatenate[Frame, P], pl.DataFrame | pa.Table]) -> FrameFunction[P]:
-    """Say in types that the kind of the frame is the kind of the result."""
+    """Type a function so that the kind of the frame is the kind of the result."""
     return cast("FrameFunction[P]", synthesize)
 
 
@@ -69,7 +69,7 @@ _OLD_ARGUMENTS: Mapping[str, str | Moved] = {
 
 
 async def _wait_until_done(future: asyncio.Future[Any]) -> None:
-    """Wait for its end, and look now and then: a loop that nothing wakes handles no signal of another thread's."""
+    """Wait for a future in short waits: a loop that nothing wakes does not handle signals of other threads."""
     while not future.done():
         await asyncio.wait([future], timeout=POLL_S)
 
@@ -87,22 +87,23 @@ def _make_async(synthesize: FrameFunction[P]) -> AsyncFrameFunction[P]:
             await _wait_until_done(future)
         except asyncio.CancelledError:
             stop.set("cancellation")
-            future.add_done_callback(lambda done: done.cancelled() or done.exception())  # else the loop complains
+            # Without a reader of the exception, the loop logs an error.
+            future.add_done_callback(lambda done: done.cancelled() or done.exception())
             await _wait_until_done(future)
             raise
         return future.result()
 
     asynthesize.__name__ = asynthesize.__qualname__ = "asynthesize"
-    asynthesize.__doc__ = """Say every row of a frame in a thread beside the loop; see ``synthesize``.
+    asynthesize.__doc__ = """Synthesize speech for the rows of a frame in a thread beside the loop; see ``synthesize``.
 
-    Cancelled, it stops in good order first; the same call goes on.
+    A cancelled call first stops in good order; the same call, made again, continues it.
     """
     return cast("AsyncFrameFunction[P]", asynthesize)
 
 
 @_typed_by_frame
 @renamed_arguments(**_OLD_ARGUMENTS)
-def synthesize(  # noqa: PLR0913 (the public door: what every call has, by name)
+def synthesize(  # noqa: PLR0913 (public: the settings of a call are keyword arguments)
     frame: Frame,
     /,
     service: Endpoint,
@@ -121,18 +122,19 @@ def synthesize(  # noqa: PLR0913 (the public door: what every call has, by name)
     unchecked: Sequence[str] = (),
     **parameters: ParameterValue | pl.Expr,
 ) -> pl.DataFrame | pa.Table:
-    """Make speech of the rows of a frame, and return the frame with the result of each row beside it.
+    """Synthesize speech for the rows of a frame, and return the frame with the result of each row beside it.
 
-    A call is as durable as a job: killed or stopped, the same call buys only what was in flight. Later it buys nothing,
-    and nor does another call for the same requests, as long as their audio is kept: at most 10 GiB, in the user's state
-    directory, oldest removed first. Equal calls at the same time both buy. ``usage_of(spoken)`` is the bill.
+    A call is as durable as a job. After a kill or a stop, the same call buys only the requests that were in flight.
+    Repeated later, it buys nothing, nor does another call with the same requests, as long as their audio is kept: at
+    most 10 GiB, in the user's state directory, oldest removed first. Two equal calls at the same time both buy.
+    ``usage_of(spoken)`` is the bill.
 
-    Works in ``frame.pipe``, in a notebook, and where an event loop runs: it blocks the loop, ``asynthesize`` does not.
-    Ctrl-C, a budget and an outage stop it in good order.
+    It works in ``frame.pipe``, in a notebook, and where an event loop runs: it blocks the loop, ``asynthesize`` does
+    not. Ctrl-C, a budget and an outage stop it in good order.
 
     Args:
-        frame: The rows: a Polars DataFrame, a LazyFrame, which is computed first, or anything with
-            ``__arrow_c_stream__`` (pyarrow, pandas, DuckDB). All audio is returned in memory; for more than that,
+        frame: The rows: a Polars DataFrame, a LazyFrame, which is computed first, or any object with
+            ``__arrow_c_stream__`` (pyarrow, pandas, DuckDB). All audio is returned in memory; if that is too much,
             ``run`` takes the same frames and makes a dataset.
         service: The service, with its key; see ``find_service``.
         model: The model's name, as the service knows it.
@@ -145,31 +147,31 @@ def synthesize(  # noqa: PLR0913 (the public door: what every call has, by name)
         audio: The format and sample rate of the audio; None is audio as received.
         selection: The rows to take; None is all rows.
         options: How the call is run: limits, budget, reuse, quality; None is the defaults. A budget holds over all runs
-            of the same call until it has ended. ``work_dir`` takes the place of the user's state directory.
-        cache: Whether purchases are kept in the state directory, and taken from there. If not, the purchases of a call
-            that is stopped are lost.
+            of the same call until it has ended. ``work_dir`` replaces the user's state directory.
+        cache: Whether purchases are kept in the state directory, and reused from there. If not, the purchases of a
+            stopped call are lost.
         catalog: Services, cards and prices, or the TOML file of your own; None is the built-in catalog.
         progress: None shows progress on a terminal and in a notebook; True prints lines on standard error elsewhere.
-        stop: Stops the call from another thread; see ``tts_pipeline.CancelToken``. None: only signals stop it.
+        stop: Stops the call from another thread; see ``tts_pipeline.CancelToken``. With None only signals stop it.
         unchecked: Names of parameters that are sent without a check against the model's card.
         **parameters: Voice parameters: a value is the same for all rows (``voice="Cherry"``), a Polars expression
             differs from row to row (``voice=pl.col("speaker")``), also for Arrow tables.
 
     Returns:
-        The selected rows in their order; a Polars DataFrame for Polars, else a ``pyarrow.Table``. Beside their own
-        columns stand ``utterance_id`` and the columns of the speech table from ``audio`` on (see
-        ``schemas/speech.json``), and ``error_class``, ``error_code`` and ``message`` of the rejects table. A row is
-        speech, and its errors are null, or a reject, and its ``audio`` is null; a row without text is a reject. Equal
-        requests are bought once: the first has the cost, the others cost 0. Texts and bytes of an Arrow table are of
-        the large types.
+        The selected rows in their order; a Polars DataFrame for Polars, else a ``pyarrow.Table``. Their own columns are
+        followed by ``utterance_id`` and the columns of the speech table from ``audio`` on (see
+        ``schemas/speech.json``), and by ``error_class``, ``error_code`` and ``message`` of the rejects table. A row is
+        either speech, and its errors are null, or a reject, and its ``audio`` is null; a row without text is a reject.
+        Equal requests are bought once: the first has the cost, the others cost 0. Texts and bytes of an Arrow table
+        have the large types.
 
     Raises:
-        ConfigurationError: An argument or a column is wrong, or Polars, which may call a function twice, calls while
-            ``cache`` is off. Nothing was sent. Never retried.
-        StoppedError: A budget, an outage, too many rejects or an interruption stopped it. Not retried: the same call
-            continues.
-        FatalError: The service refuses all rows (key, balance, model). Not retried: the same call continues.
-        StorageError: The disk failed. Not retried: the same call continues.
+        ConfigurationError: An argument or a column is wrong, or ``cache`` is off and Polars, which may call a function
+            twice, is the caller. Nothing was sent. Never retried.
+        StoppedError: A budget, an outage, too many rejects or an interruption stopped the call. Not retried: make the
+            same call again to continue.
+        FatalError: The service refuses all rows (key, balance, model). Not retried: make the same call again.
+        StorageError: The disk failed. Not retried: make the same call again.
 
     Example:
         >>> import polars as pl

@@ -1,4 +1,4 @@
-"""Usage of past calls on this machine."""
+"""Read the usage of past calls of ``synthesize`` on this machine."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ _FOLDER = "__folder"
 
 
 def usage_of(frame: Frame | None = None, *, work_dir: Path | None = None) -> pl.DataFrame:
-    """Return the usage table of the calls that made a frame: one row per request that was sent, also those in vain.
+    """Return the usage table of the calls that made a frame: one row per sent request, failed requests included.
 
-    What ``synthesize`` bought stays on the bill when the frame is thrown away: usage is kept on this machine, and found
-    by the frame's ``invocation_id``, so that nothing has to be handed around beside the frame.
+    Usage is kept on this machine and found by the frame's ``invocation_id``, even after the frame itself is gone.
 
     Args:
-        frame: What ``synthesize`` returned, or some of its rows, also read back from a file; None is all calls of this
-            user, also those that were stopped. A part whose process runs or was killed is one ``unknown`` row with all
-            that it may have spent; run the call again to know.
-        work_dir: As it was given in ``RunOptions``.
+        frame: The frame that ``synthesize`` returned, or some of its rows, also read back from a file; None is all
+            calls of this user, stopped calls included. A part whose process still runs or was killed is one ``unknown``
+            row with the most that it may have spent; run the call again to settle it.
+        work_dir: The ``work_dir`` of the call's ``RunOptions``.
 
     Returns:
         The columns of ``schemas/usage.json``; all requests of each call that has a row in the frame, and of its earlier
-        runs when it was stopped and gone on with; none where all its rows were taken from what was bought before.
+        runs if it was stopped and continued. A call that reused audio for all its rows has none.
 
     Raises:
         ConfigurationError: The frame has no column ``invocation_id``.
     """
     store = CallStore.at(work_dir)
-    claims = [] if frame is not None else store.open_claims()  # before the usage: what is published meanwhile is twice
+    # Claims are read before the usage: a part that is published in between appears twice, never not at all.
+    claims = [] if frame is not None else store.open_claims()
     open_usage = claims_frame(claims)
     files = store.usage_files()
     if not files:
         return open_usage
     usage = scan_usage_files(files, _FOLDER)
     if frame is not None:
-        usage = usage.with_columns(pl.col(_FOLDER).str.replace("[^/]+$", ""))  # one for each call
+        usage = usage.with_columns(pl.col(_FOLDER).str.replace("[^/]+$", ""))  # one folder for each call
         call_folders = (
             usage.filter(pl.col("invocation_id").is_in(_invocations(frame).implode())).select(_FOLDER).unique()
         )
@@ -54,7 +54,7 @@ def _invocations(frame: Frame) -> pl.Series:
     names = table.columns if isinstance(table, pl.DataFrame) else table.column_names
     if "invocation_id" not in names:
         raise ConfigurationError(
-            "the frame has no column 'invocation_id', which synthesize made",
-            hint="give the frame as it was returned, or some rows of it",
+            "the frame has no column 'invocation_id', which synthesize adds",
+            hint="give the frame that synthesize returned, or some of its rows",
         )
     return pl.DataFrame(table.select(["invocation_id"]))["invocation_id"].unique()
