@@ -149,9 +149,9 @@ def test_without_a_price_the_cost_is_null_with_a_warning() -> None:
 @pytest.mark.parametrize(
     ("until", "limits", "note"),
     [
-        (date(2026, 3, 11), Limits(requests_per_minute=1), "within the time that this takes; then next holds"),
+        (date(2026, 3, 11), Limits(requests_per_minute=1), "while the job runs; then next holds"),
         (date(2026, 3, 12), Limits(requests_per_minute=1), None),
-        (date(2026, 4, 1), Limits(requests_per_minute=1 / 1_440), "within the time"),
+        (date(2026, 4, 1), Limits(requests_per_minute=1 / 1_440), "while the job runs"),
         (date(2026, 4, 1), Limits(), "ends before 2026-04-01; then next holds"),
     ],
 )

@@ -88,5 +88,5 @@ def test_a_marker_that_is_gone_after_finalize_is_told(prepared: PreparedJob) -> 
     finalize(prepared.store, prepared.descriptor)
     assert _remaining(prepared) == ([], {"speech": 20})
     prepared.store.remove(marker_name(2))
-    with pytest.raises(StorageError, match=r"part-00002\.json is gone"):
+    with pytest.raises(StorageError, match=r"part-00002\.json is missing"):
         RemainingRows(prepared)

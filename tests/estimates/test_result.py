@@ -47,7 +47,7 @@ def test_people_read_a_table() -> None:
         [
             "rows        12,345",
             "there       2,000 rows that the destination has, not bought again",
-            "rejected    7 rows rejected before, not tried anew without `retry_rejects`",
+            "rejected    7 rows rejected before, not tried again without `retry_rejects`",
             "refused     3 rows that cost nothing and become rejects: 3 without text",
             "reused      500 rows whose audio was bought before, not bought again",
             "repeated    45 duplicate rows, bought once",

@@ -1,4 +1,4 @@
-"""Locate audio that was bought before, by names and indexes: its requests need no purchase."""
+"""Locate audio that was bought before, by file names and indexes, so that its requests are not counted as purchases."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tts_pipeline.wire.request import RequestBuilder
 
 
 class AudioOrigin(IntEnum):
-    """Where the audio of a request is."""
+    """The place of a request's audio."""
 
     NOWHERE = 0
     THIS_JOB = 1
@@ -33,9 +33,9 @@ class AudioOrigin(IntEnum):
 
 
 class AudioLocator:
-    """Finds the requests whose audio is held already, as a run would; takes 8 to 12 bytes of memory an answer.
+    """Finds the requests whose audio exists already, as a run would; takes 8 to 12 bytes of memory for each answer.
 
-    No audio is read, unless the policy rejects some: then it is read with its flags, and counts if it passes.
+    Audio is read only if the quality policy rejects a flag: then audio counts if it passes the policy.
     """
 
     def __init__(self, tiers: Sequence[CacheTier], quality: QualityPolicy, service: Endpoint, card: Card) -> None:
@@ -48,7 +48,7 @@ class AudioLocator:
         return bool(self._tiers)
 
     def locate(self, text: str, parameters: Parameters, take: int) -> AudioOrigin:
-        """Return where the audio of one request is. Blocking."""
+        """Return the place of one request's audio. Blocking."""
         key = self._requests.build(text, parameters).request_key
         label = next((tier.label for tier in self._tiers if self._has(tier, key, take)), None)
         if label is None:
@@ -65,14 +65,14 @@ class AudioLocator:
 
 
 def open_tiers(locations: Iterable[CacheLocation | OldGeneration], audio: AudioSettings) -> list[CacheTier]:
-    """Open places where audio was bought before; one where nothing is yet stays as it is. Blocking."""
+    """Open the caches of earlier audio; a new, empty cache is not opened. Blocking."""
     return [
         location.open(audio) for location in locations if isinstance(location, OldGeneration) or not location.is_new
     ]
 
 
 def open_own_tiers(prepared: PreparedJob) -> list[CacheTier]:
-    """Open what a job bought for its repeated requests; nothing where it is known to have none. Blocking."""
+    """Open the audio that a job bought for its repeated requests; none if it is known to have none. Blocking."""
     duplicate_hashes = load_duplicate_hashes(prepared.store, prepared.descriptor.fingerprint)
     if duplicate_hashes is not None and not len(duplicate_hashes):
         return []
@@ -88,7 +88,7 @@ def _needs_listing(tier: CacheTier) -> bool:
 
 
 class _ListedTier:
-    """A reuse store whose names were listed once: a look at each request would take a round trip each."""
+    """A reuse store whose names are listed once, since a look-up of each request would take a round trip each."""
 
     def __init__(self, tier: CacheTier) -> None:
         assert isinstance(tier, FileCache)

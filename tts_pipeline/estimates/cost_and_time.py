@@ -1,4 +1,4 @@
-"""Turn counts into cost and time, with the notes that go with them."""
+"""Compute cost and time from counts, with notes on the assumptions behind them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DAY_S = 86_400
 
 @dataclass(frozen=True, slots=True)
 class TimeEstimate:
-    """How long a job takes, in the fields of ``Estimate`` with these names."""
+    """The time that a job takes, in the fields of ``Estimate`` with these names."""
 
     requests_per_minute: float | None
     characters_per_minute: float | None
@@ -33,7 +33,7 @@ class TimeEstimate:
 
 
 def estimate_time(counts: Counts, card: Card, limits: Limits, latency: Latency | None = None) -> TimeEstimate:
-    """Work out how long a job takes; the card's own rate holds where ``limits`` has none."""
+    """Compute the time that a job takes; the card's rate holds if ``limits`` has none."""
     requests = card.requests_per_minute if limits.requests_per_minute is None else limits.requests_per_minute
     rates = {
         "requests_per_minute": (counts.segments, requests),
@@ -70,12 +70,12 @@ def _mean_latency(counts: Counts, latency: Latency | None) -> float | None:
 
 
 def max_purchases(quality: QualityPolicy) -> int:
-    """Return how often one segment is bought at most: once, and once more for each retake."""
+    """Return the most purchases of one segment: one, and one more for each retake."""
     return 1 + quality.max_retakes * ("retry" in quality.actions.values())
 
 
 def expected_cost(price: Price | None, counts: Counts, card: Card) -> Decimal | None:
-    """Work out what a job costs; None without a price, and by token when it is not known what audio takes."""
+    """Compute the cost of a job; None without a price, or for a price by token if the card has no token rate."""
     return cost_of(price, characters=counts.characters_billed, usage=_tokens(counts, card))
 
 
@@ -92,12 +92,12 @@ def estimate_notes(counts: Counts, card: Card, service: Endpoint, time: TimeEsti
     if counts.long_texts > counts.cut_texts:
         yield (
             f"{counts.long_texts:,} texts are over the limit of {card.input_limit} {card.input_unit}; the first "
-            f"{counts.cut_texts:,} of them were cut, and the others are taken to be cut like these"
+            f"{counts.cut_texts:,} of them were cut, and the segments of the others are extrapolated"
         )
 
 
 def cap_notes(counts: Counts, cost: Decimal | None, cap: BudgetCap, prior_spend: Cost) -> Iterator[str]:
-    """Yield where a cap over all runs of the job would stop this run, after what earlier runs spent at most."""
+    """Yield the caps over all runs of the job that would stop this run, given the most that earlier runs spent."""
     money = add_costs(prior_spend.cost_upper_bound, cost)
     if cap.max_cost is not None and money is not None and money > cap.max_cost:
         yield f"the run stops at `max_cost` {cap.max_cost} {cap.currency}: with earlier runs this comes to {money:,.4f}"
@@ -112,9 +112,9 @@ def _price_notes(price: Price, card: Card, service: Endpoint) -> Iterator[str]:
     if price.per_10k_characters is None:
         has_token_rate = card.output_tokens_per_second is not None
         yield (
-            "the price is by token: the cost rests on the length of the audio, and is as rough"
+            "the price is by token: the cost follows from the estimated length of the audio, and is as rough"
             if has_token_rate
-            else "the price is by token, and the card does not say how many a second of audio takes: the cost is null"
+            else "the price is by token, and the card does not state the tokens per second of audio: the cost is null"
         )
     if price.basis == "list" and service.name == LOCAL:
         yield "nobody charges for the local service: the cost is the maker's list price, for comparison"
@@ -131,7 +131,7 @@ def _price_end_notes(price: Price, card: Card, time: TimeEstimate, today: date) 
     if time.elapsed_s is None:
         yield f"the price {price.price_id} ends before {end}; {next_price}"
     elif end <= today + timedelta(days=math.ceil(time.elapsed_s / _DAY_S)):
-        yield f"the price {price.price_id} ends before {end}, within the time that this takes; {next_price}"
+        yield f"the price {price.price_id} ends before {end}, while the job runs; {next_price}"
 
 
 def _tokens(counts: Counts, card: Card) -> Usage:
@@ -141,7 +141,7 @@ def _tokens(counts: Counts, card: Card) -> Usage:
     spoken_rows = sum(voice.rows for voice in counts.spoken)
     bought_share = (spoken_rows - counts.repeated_rows - counts.reused_rows) / spoken_rows if spoken_rows else 0.0
     audio_s = 3_600 * sum(voice.audio_hours for voice in counts.spoken)
-    # The maker bills audio under a second as a second.
+    # The maker bills audio of less than a second as one second.
     output_tokens = max(math.ceil(per_second * audio_s * bought_share), per_second * counts.segments)
-    # A token of text for each character is too many, and makes no difference: audio is nearly all of the bill.
+    # One token for each character of text is too many, but audio is nearly all of the bill.
     return Usage(input_tokens=counts.characters_billed, output_tokens=output_tokens)

@@ -1,4 +1,4 @@
-"""``estimate``: rows and a job go in, an estimate comes out; nothing is sent or written."""
+"""Estimate a job for some rows: its requests, cost and time; nothing is sent or written."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _limits_in_options(limits: Limits | None, arguments: Mapping[str, Any]) -> d
 
 
 @renamed_arguments(running="options", limits=Moved("options.limits", _limits_in_options))
-def estimate(  # noqa: PLR0913 (a public door: what every job has, by name)
+def estimate(  # noqa: PLR0913 (public: the settings of a job are keyword arguments)
     rows: AnyRows,
     service: Endpoint,
     *,
@@ -63,23 +63,23 @@ def estimate(  # noqa: PLR0913 (a public door: what every job has, by name)
     drop: Sequence[str] = (),
     **parameters: ParameterValue,
 ) -> Estimate:
-    """Estimate what speech for all rows costs, and how long it takes; nothing is sent.
+    """Estimate the cost of speech for all rows, and the time that it takes; nothing is sent.
 
     10,000,000 rows take seconds, in flat memory.
 
     Args:
-        rows: A Polars DataFrame or LazyFrame; anything with ``__arrow_c_stream__``, which is read into memory whole; or
-            a Parquet file, a folder of Parquet files, a glob or an fsspec URL. A LazyFrame is run twice if ``columns``
-            names columns for parameters.
+        rows: A Polars DataFrame or LazyFrame; an object with ``__arrow_c_stream__``, which is read into memory whole;
+            or a Parquet file, a folder of Parquet files, a glob or an fsspec URL. A LazyFrame is run twice if
+            ``columns`` names columns for parameters.
         service: The service; it needs no key: ``load_catalog().service(name)`` has none, ``find_service`` needs one.
         model: The model's name, as the service knows it.
-        destination: The dataset that the rows are for: rows that it has already are not counted. It is read, and never
-            written. None is a new dataset, and ids are not read.
+        destination: The dataset that the rows are for; rows that it has already are not counted. It is only read. None
+            is a new dataset, and ids are not read.
         text: The source column of the text; None is that of ``columns``, which is ``text`` by default.
         utterance_id: The source column of the id, a string or an integer; None is that of ``columns``, which is ``id``
             by default.
         columns: Voice parameter -> source column that carries it row by row; a null leaves the parameter unset. An
-            ``InputColumns`` says more, for example to generate ids or to rename columns.
+            ``InputColumns`` can also generate ids or rename columns, for example.
         audio: The format and sample rate of the dataset's audio, which decide what can be reused; None is audio as
             received.
         selection: The rows to take; None is all rows.
@@ -125,7 +125,7 @@ def estimate(  # noqa: PLR0913 (a public door: what every job has, by name)
         options=options,
     )
     if destination and not isinstance(rows, str | os.PathLike):
-        # As a run does: a destination knows its source by its files.
+        # As in a run, because a dataset identifies its source by its files.
         with temporary_parquet(rows, options.work_dir, input_columns.drop) as file:
             return estimate_rows(file, replace(job, source=file), latency_s=latency_s)
     return estimate_rows(rows, job, latency_s=latency_s)
@@ -133,9 +133,9 @@ def estimate(  # noqa: PLR0913 (a public door: what every job has, by name)
 
 @dataclass(frozen=True, slots=True)
 class _Inputs:
-    """The rows that are left to do, and the caches and earlier datasets of their job, its own first.
+    """The remaining rows of a job, and its caches and earlier datasets, its own first.
 
-    Earlier runs of the job spent ``prior_spend`` at most; ``note`` is about the columns of a new dataset.
+    ``prior_spend`` is the most that earlier runs of the job spent; ``note`` is about the columns of a new dataset.
     """
 
     input_rows: InputRows
@@ -147,9 +147,9 @@ class _Inputs:
 
 
 def estimate_rows(rows: AnyRows, job: Job, *, latency_s: float | None = None, today: date | None = None) -> Estimate:
-    """Estimate what a job comes to for rows; see ``estimate``.
+    """Estimate a job for some rows; see ``estimate``.
 
-    With a destination the rows are the job's source; a destination of "" is none. ``today`` (UTC) chooses the price.
+    With a destination the rows are the job's source; a destination of "" is none. ``today`` (UTC) selects the price.
     """
     inputs = _inputs_of_dataset(job) if os.fspath(job.destination) else _inputs_without_dataset(rows, job)
     counter = PurchaseCounter(
@@ -167,7 +167,7 @@ def estimate_rows(rows: AnyRows, job: Job, *, latency_s: float | None = None, to
 
 
 def _inputs_of_dataset(job: Job) -> _Inputs:
-    """Look at a job's destination: what is there is neither bought nor made again."""
+    """Read a job's destination: rows and audio that it has are not bought again."""
     prepared = prepare(job, sends=False)
     source = SourceRows(prepared.source, prepared.row_indices)
     parameters = check_row_parameters(source, prepared.card, job.parameters, job.columns.parameters, job.unchecked)
@@ -188,7 +188,7 @@ def _inputs_of_dataset(job: Job) -> _Inputs:
 
 
 def _prior_spend(prepared: PreparedJob) -> Cost:
-    """Add up what earlier runs spent, where there is a cap: that of a dataset that is made anew counts too."""
+    """Add up the spending of earlier runs if the job has a cap; in a rebuild, that of the old generation counts too."""
     store, journals = prepared.store, prepared.journals_dir
     if prepared.rebuild is not None and not store.exists(DESCRIPTOR):
         store, journals = prepared.home, prepared.rebuild.work_dir / "journals"
@@ -206,7 +206,7 @@ def _inputs_without_dataset(rows: AnyRows, job: Job) -> _Inputs:
     for name in ("retry_rejects", "rebuild", "append"):
         if getattr(options, name):
             raise ConfigurationError(
-                f"{name} is about a dataset that exists, and no destination is given", hint="name the destination"
+                f"`{name}` needs an existing dataset, and no destination is given", hint="name the destination"
             )
     check_drop(columns, options.tag_columns)
     input_rows = open_rows(rows, job.selection, hive=columns.hive, drop=columns.drop)

@@ -1,4 +1,4 @@
-"""Input rows of an estimate, read in batches: frames, Arrow streams, Parquet sources."""
+"""Read the input rows of an estimate in batches, from frames, Arrow streams or Parquet sources."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ from tts_pipeline.storage.daemon_threads import DaemonExecutor
 from tts_pipeline.storage.row_sizes import groups_within
 
 BATCH_ROWS = 50_000
-"""Rows that are held at a time, and as many again that are being read: a few MB of ordinary lines."""
+"""Rows of one batch; two are in memory, the second while it is read: a few MB of ordinary lines."""
 
 BATCH_BYTES = 32 * 1024 * 1024
-"""What such rows come to, about: fewer are held where they are long."""
+"""The most bytes of one batch, about: long rows make smaller batches."""
 
 _ROW_INDEX = "__row_index"
 
 
 AnyRows = pl.DataFrame | pl.LazyFrame | ArrowStream | str | os.PathLike[str]
-"""What an estimate is made of: a Polars frame, an Arrow stream, or a path, a glob or a URL of Parquet."""
+"""The rows of an estimate: a Polars frame, an Arrow stream, or a path, a glob or a URL of Parquet."""
 
 
 STARTED = "__started"
-"""Column of the row's place in ``InputRows.started_rows``; null for a row of which no segment is paid for."""
+"""Column of the row's index in ``InputRows.started_rows``; null for a row that no run has started."""
 
 
 @dataclass(frozen=True, slots=True)
 class StartedRow:
-    """A row that an earlier run began, with the places of the segments whose answers are in a journal.
+    """A row that an earlier run started, with the indexes of the segments whose answers are in a journal.
 
-    Boundaries of None are one segment, or none sent yet.
+    ``boundaries`` of None mean one segment, or none sent yet.
     """
 
     boundaries: tuple[tuple[int, int], ...] | None
@@ -52,24 +52,24 @@ class StartedRow:
 
 
 NOT_STARTED = StartedRow(None, frozenset())
-"""A row that no run began."""
+"""A row that no run has started."""
 
 
 class InputRows(ABC):
-    """Rows that can be gone through several times, in flat memory."""
+    """Rows that can be read several times, in flat memory."""
 
     left_out: Mapping[str, int] = MappingProxyType({})
-    """How many Parquet files were found beside those of the rows and are not read, by the reason."""
+    """The number of Parquet files beside those of the rows that are not read, by reason."""
 
     def __init__(self) -> None:
         self.skipped: Counter[str] = Counter()
-        """Rows that the last pass left out, as ``speech`` (there already) and ``rejects`` (not to be tried anew)."""
+        """Rows that the last pass left out, as ``speech`` (already spoken) and ``rejects`` (not tried again)."""
         self.started_rows: list[StartedRow] = []
-        """Rows that the last pass found begun."""
+        """Started rows of the last pass."""
 
     @abstractmethod
     def schema(self) -> pa.Schema:
-        """Return all columns, as Arrow knows them."""
+        """Return the Arrow schema of all columns."""
 
     @abstractmethod
     def batches(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
@@ -77,7 +77,7 @@ class InputRows(ABC):
 
 
 class FrameRows(InputRows):
-    """Rows of a frame. A lazy one is run anew each time, streamed; what that raises is its owner's."""
+    """Rows of a frame. A lazy frame is run again for each pass, streamed; its errors go to the caller unchanged."""
 
     def __init__(self, frame: pl.LazyFrame, selection: Selection = Selection()) -> None:
         super().__init__()
@@ -89,8 +89,8 @@ class FrameRows(InputRows):
         return pl.DataFrame(schema=self._frame.collect_schema()).to_arrow().schema
 
     def batches(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:  # noqa: D102
-        # Only the columns as they are, and nothing computed of them: Polars reads as far ahead as it computes slowly,
-        # up to all of a file, but waits for whoever takes the batches. Streamed, whatever engine a notebook has set.
+        # Plain columns, no expressions over them: while Polars computes slowly it reads ahead, up to a whole file, but
+        # it waits for the reader of its batches. The engine is set, because a notebook may have chosen another one.
         yield from self._frame.select(columns).collect_batches(chunk_size=BATCH_ROWS, engine="streaming")
 
     def _select(self, selection: Selection) -> pl.LazyFrame:
@@ -102,7 +102,7 @@ class FrameRows(InputRows):
 
 
 class SourceRows(InputRows):
-    """Rows of a source, read as a run reads them, the next batch while this one is looked at; the indices ascend."""
+    """Rows of a source at ascending indices, read as in a run; the next batch is read while this one is counted."""
 
     def __init__(self, source: Source, row_indices: Sequence[int]) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ class SourceRows(InputRows):
 
 
 def rebatch(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Put tables that follow each other together, as many as make up ``BATCH_ROWS`` or ``BATCH_BYTES`` at most."""
+    """Join consecutive tables, up to ``BATCH_ROWS`` rows or ``BATCH_BYTES`` bytes."""
     return map(pa.concat_tables, groups_within(tables, _batch_share, 1))
 
 
@@ -146,7 +146,7 @@ def open_rows(
     """Open rows of any kind, with the arguments of ``estimate``.
 
     Raises:
-        ConfigurationError: The source is missing, is not Parquet or holds no rows, or fewer than one row is asked for.
+        ConfigurationError: The source is missing, is not Parquet or holds no rows, or fewer than one row is selected.
     """
     if isinstance(rows, pl.LazyFrame | pl.DataFrame):
         refuse_unknown_drop(drop, rows.lazy().collect_schema().names())

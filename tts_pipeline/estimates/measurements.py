@@ -1,4 +1,4 @@
-"""Measurements of earlier runs: answer times of the service, and speaking rates of its voices."""
+"""Read the measurements of earlier runs: latencies of the service, and speaking paces of its voices."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from tts_pipeline.frames import han_characters
 from tts_pipeline.job import Job
 
 MAX_FILES = 16
-"""Files of each table that are looked at, spread over a dataset: of a large one a sample is enough."""
+"""The most files of each table that are read, spread over the dataset: a sample of a large dataset is enough."""
 
 MIN_REQUESTS = 10
-"""With fewer requests nothing is said about their time."""
+"""With fewer requests the latency is not known."""
 
 MIN_AUDIO_S = 20.0
-"""With less audio of a voice in a language nothing is said about its pace."""
+"""With less audio of a voice in a language its pace is not known."""
 
 _LanguageAndVoice = tuple[str | None, str | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Mean time from a request to its answer: for each request, and for each billed character on top.
+    """Mean time from a request to its answer: seconds for each request, plus seconds for each billed character.
 
-    A source of None is the user's figure.
+    A ``source`` of None is a figure that the user gave.
     """
 
     request_s: float
@@ -46,21 +46,21 @@ class Latency:
 class SpeakingPaces:
     """Measured paces of voices, by language and voice and by language alone.
 
-    A pace is the measured time as a multiple of ``speaking_time_s``, at the usual speed.
+    A pace is the measured time divided by ``speaking_time_s``, at the usual speed.
     """
 
     ratios: Mapping[_LanguageAndVoice, float] = field(default_factory=dict)
 
     def ratio_of(self, language: str | None, voice: str | None) -> float | None:
-        """Return the multiple for a voice in a language, else for the language; None where nothing is measured."""
+        """Return the pace of a voice in a language, else that of the language; None if neither was measured."""
         ratio = self.ratios.get((language, voice))
         return self.ratios.get((language, None)) if ratio is None else ratio
 
 
 def read_measurements(locations: Iterable[CacheLocation], job: Job) -> tuple[Latency | None, SpeakingPaces]:
-    """Read what datasets of the job's service and model measured; reads a sample, and no audio. Blocking.
+    """Read the measurements of datasets with the job's service and model, from a sample without audio. Blocking.
 
-    Reuse stores are passed over.
+    Reuse stores have no measurements and are skipped.
     """
     service_and_model = (job.service.name, job.model)
     datasets = [
@@ -87,7 +87,7 @@ def _measure_latency(dataset: DatasetReader, label: str) -> Latency | None:
 
 
 def _fit_line(amounts: pl.Series, times_s: pl.Series) -> tuple[float, float]:
-    """Return the line through measurements, by least squares: at 0, and for each unit; neither is negative."""
+    """Return the value at 0 and the slope of the least-squares line through measurements; neither is negative."""
     mean, mean_s = _mean(amounts), _mean(times_s)
     spread = _mean((amounts - mean) ** 2)
     slope = max(0.0, _mean((amounts - mean) * (times_s - mean_s)) / spread) if spread else 0.0
@@ -131,7 +131,7 @@ def _count_characters(speech: pl.DataFrame) -> pl.DataFrame:
 
 
 def _pace_ratios(speech: pl.DataFrame) -> Iterator[tuple[_LanguageAndVoice, float]]:
-    """Yield each language and voice with enough audio, with the measured time as a multiple of the published one."""
+    """Yield each language and voice with enough audio, with its measured time divided by the published time."""
     groups = speech.group_by("language", "voice").agg(pl.col("letters", "han", "digits", "duration_s").sum())
     for language, voice, letters, han, digits, duration_s in groups.iter_rows():
         published_s = speaking_time_s(letters, han, language, digits)

@@ -1,4 +1,4 @@
-"""Count purchases: texts segmented as in a run, less the audio that is cached or paid for."""
+"""Count the purchases of rows: segment their texts as in a run, and subtract the audio that is cached or paid for."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tts_pipeline.models import History, Parameters
 from tts_pipeline.text import billed_characters, check_speakable
 
 MAX_CUT_TEXTS = 20_000
-"""Texts over the limit that are really cut, which takes about 1 ms per 1,000 characters; the others are taken to be cut
-like these."""
+"""The most texts over the limit that are really cut, at about 1 ms per 1,000 characters; the segments of the others are
+extrapolated."""
 
 
 class SegmentCounts(NamedTuple):
-    """The segments of a text (0 cannot be sent), the requests that are bought of them, and their billed characters.
+    """The segments of a text (0: it cannot be sent), the segments to buy, and their billed characters.
 
-    ``origin`` is the place of the audio when no request is sent.
+    ``origin`` is the place of the audio if no segment is bought.
     """
 
     segments: int
@@ -36,10 +36,10 @@ class SegmentCounts(NamedTuple):
 
 
 class PurchaseCounter:
-    """Finds the purchases of each row of a batch; after many long texts, guesses.
+    """Counts the purchases of each row of a batch.
 
-    No more than ``max_cut_texts`` of the texts over the limit are really cut. ``keeps_unspeakable``: texts, and pieces
-    of them, without anything to say are sent.
+    Only the first ``max_cut_texts`` texts over the limit are really cut; the segments of later ones are extrapolated.
+    With ``keeps_unspeakable``, texts and segments without anything to say are sent.
     """
 
     def __init__(
@@ -66,8 +66,8 @@ class PurchaseCounter:
     ) -> pl.DataFrame:
         """Return a batch with ``segments``, ``bought``, ``characters`` and ``origin``, as ``SegmentCounts`` has them.
 
-        ``batch`` measures the rows: a text that can be sent is one segment so far. ``rows`` are the same as they were
-        read; the column ``STARTED`` is their number in ``started_rows``.
+        ``batch`` holds the measures of ``rows``, in which each text that can be sent is one segment. The column
+        ``STARTED`` of ``rows`` is the index in ``started_rows``.
         """
         numbers = (
             rows[STARTED] if STARTED in rows.columns else pl.repeat(None, batch.height, dtype=pl.Int32, eager=True)
@@ -93,7 +93,7 @@ class PurchaseCounter:
     def _locate_rows(
         self, batch: pl.DataFrame, texts: pl.Series, parameters: Sequence[tuple[Parameters, int]], numbers: pl.Series
     ) -> pl.Series:
-        """Find the texts whose audio is held whole; a run does not look for that of a row with a paid segment."""
+        """Locate the audio of whole texts; like a run, skip rows of which a segment is paid for."""
         if not self._locator:
             return pl.repeat(AudioOrigin.NOWHERE, batch.height, dtype=pl.UInt8, eager=True)
         requests = zip(batch["segments"], texts, parameters, numbers, strict=True)
@@ -108,7 +108,7 @@ class PurchaseCounter:
     def _count_segments(
         self, text: str, measures: Mapping[str, Any], started: StartedRow, parameters: tuple[Parameters, int]
     ) -> SegmentCounts:
-        """Cut one text; beyond ``max_cut_texts``, guess."""
+        """Cut one text and count its segments; after ``max_cut_texts`` texts, extrapolate from these."""
         units, characters = measures["units"], measures["characters"]
         self.long_texts += units is not None
         if started is NOT_STARTED and self.cut_texts >= self._max_cut_texts and len(text) <= MAX_TEXT_CHARACTERS:
@@ -141,7 +141,7 @@ class PurchaseCounter:
 
 
 def tag_from_label(card: Card, label: str | None) -> str | None:
-    """Return the BCP-47 tag of a language's label, as ``RowParameters.label`` gives it."""
+    """Return the BCP-47 tag of a language's label from ``RowParameters.label``."""
     if label is None or card.language_parameter is None:
         return None
     return language_tag(card, {card.language_parameter: from_json(label)})

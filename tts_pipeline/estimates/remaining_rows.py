@@ -1,4 +1,4 @@
-"""Rows that a run still has to do: neither published nor in open journals."""
+"""Read the rows that a run still has to do: those that are neither published nor finished in open journals."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tts_pipeline.wal.shipping import FOLDER as SHIPPED
 
 
 class RemainingRows(InputRows):
-    """Rows of a prepared job that are neither done nor given up; reads the destination, and changes nothing there."""
+    """Rows of a prepared job that are neither spoken nor rejected; the destination is only read."""
 
     def __init__(self, prepared: PreparedJob) -> None:
         super().__init__()
@@ -38,7 +38,10 @@ class RemainingRows(InputRows):
         markers = {marker["part"]: marker["totals"] for marker in read_markers(prepared.store, self._done_parts)}
         if missing := sorted(self._done_parts - markers.keys()):
             name = prepared.store.describe(marker_name(missing[0]))
-            raise StorageError(f"{name} is gone, and the dataset is sealed", hint="restore it, or remove parts.json")
+            raise StorageError(
+                f"{name} is missing, and parts.json says that the dataset is finished",
+                hint="restore it, or remove parts.json",
+            )
         self._retries_rejects = prepared.job.options.retry_rejects
         self._reopened_parts = {
             number for number, totals in markers.items() if self._retries_rejects and totals["rejects"]
@@ -77,7 +80,7 @@ class RemainingRows(InputRows):
                 yield table.append_column(STARTED, pa.nulls(table.num_rows, pa.int32()))
 
     def _unfinished_rows(self, rows: PartRows) -> tuple[pa.Table, pa.Array]:
-        """Return the rows of a part that are left to do, and which of them are begun; counts the others."""
+        """Return the remaining rows of a part, with their indexes in ``started_rows``; count the finished rows."""
         replays = list(self._replays(rows.number))
         existing = read_existing_speech(self._prepared.store, rows).row_indices.keys()
         speech = {key for journal in replays for key in journal.finished_keys(include_rejects=False)} | existing
@@ -101,7 +104,7 @@ class RemainingRows(InputRows):
         return len(self.started_rows) - 1
 
     def _replays(self, number: int) -> Iterator[Replay]:
-        """Read the journals of a part, here and shipped; those of a finished part are accounted for already."""
+        """Read the journals of a part, local and shipped; those of a reopened part are accounted for already."""
         if number in self._reopened_parts:
             return
         local_journals = journal_paths(self._prepared.journals_dir, number)

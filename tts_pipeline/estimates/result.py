@@ -1,4 +1,4 @@
-"""The estimate as a value, and as text for people."""
+"""Hold the estimate of a job as a value, and render it as text for people."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tts_pipeline.errors import printable
 from tts_pipeline.source.listing import describe_left_out
 
 WAV_BYTES_PER_SECOND = 48_000
-"""24,000 samples a second of 16 bits, what the services' models speak."""
+"""24,000 samples a second of 16 bits, the audio of the services' models."""
 
 _MAX_GROUPS = 12
 _UNKNOWN_TIME = "unknown: give `requests_per_minute` or `latency_s`, or a pilot with `reuse`"
@@ -19,13 +19,13 @@ _UNKNOWN_TIME = "unknown: give `requests_per_minute` or `latency_s`, or a pilot 
 
 @dataclass(frozen=True, slots=True)
 class VoiceTotals:
-    """What will be heard of one voice in one language.
+    """The rows and hours of one voice in one language.
 
     Args:
-        language: BCP-47; None where it is left to the service.
-        voice: As sent; None where it is left to the service, or where there are more than 100,000 of them.
-        rows: With a text that can be sent, repeated ones included.
-        audio_hours: Of them, about.
+        language: The BCP-47 tag; None if the service chooses the language.
+        voice: The voice, as sent; None if the service chooses it, or if the rows have more than 100,000 voices.
+        rows: Rows with a text that can be sent, repeated rows included.
+        audio_hours: The audio of these rows, about.
         is_measured: Whether the pace of this voice, or of this language, was measured in earlier runs; else it is a
             published one.
     """
@@ -39,46 +39,46 @@ class VoiceTotals:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a job would come to if no request failed. ``str`` tells it to people, ``to_json`` to programs.
+    """The requests, cost, audio and time of a job in which no request fails: ``str`` for people, ``to_json`` for JSON.
 
     Args:
-        rows: Rows that are taken.
-        rows_there: Of them, those whose speech is at the destination, or paid for in a journal: not bought again.
-        rows_rejected_before: Of them, those that were rejected before and are not tried anew.
-        rows_without_text: Of them, those with an empty, white-space or null text: rejects that cost nothing.
-        rows_too_long: Of them, those that cannot be cut so that they fit a request: rejects that cost nothing.
-        reused_rows: Of them, those whose audio another job bought: they cost nothing.
-        repeated_rows: Of them, those that send exactly the same as another row of the job: bought once.
-        segments: Requests: one for each segment that is bought.
-        characters_billed: By the model's counter.
-        cost: In ``currency``, at today's price; None without a price. By character it is exact; by token it rests on
-            the length of the audio.
-        segments_at_most: Requests, if the audio of each asks for every retake that the job allows. Requests that fail
-            and are sent again come on top; most failures are not billed.
-        characters_at_most: Of them.
-        cost_at_most: Of them; None without a price.
+        rows: The selected rows.
+        rows_there: Rows whose speech is at the destination, or paid for in a journal: not bought again.
+        rows_rejected_before: Rows that were rejected before and are not tried again.
+        rows_without_text: Rows with an empty, white-space or null text: rejects that cost nothing.
+        rows_too_long: Rows that cannot be cut so that they fit a request: rejects that cost nothing.
+        reused_rows: Rows whose audio another job bought: they cost nothing.
+        repeated_rows: Rows that send exactly the same request as another row of the job: bought once.
+        segments: Requests, one for each segment that is bought.
+        characters_billed: The characters of these requests, by the model's counter.
+        cost: In ``currency``, at today's price; None without a price. By character it is exact; by token it follows
+            from the estimated length of the audio.
+        segments_at_most: Requests if every segment is bought again for every retake that the job allows. Failed
+            requests that are sent again are not included; most failures are not billed.
+        characters_at_most: The characters of ``segments_at_most``.
+        cost_at_most: The cost of ``segments_at_most``; None without a price.
         currency: ISO 4217; None without a price.
-        price_id: Of today's price; None without one.
+        price_id: The id of today's price; None without a price.
         price_basis: ``list`` (the maker's published price) or ``user``; None without a price.
-        audio_hours: Of the audio that the run adds to the dataset, reused and repeated rows included, about: see
+        audio_hours: The audio that the run adds to the dataset, reused and repeated rows included, about: see
             ``speaking_time_s``.
-        audio_bytes: Of the same audio as WAV with 24,000 samples a second of 16 bits, about.
+        audio_bytes: The size of this audio as WAV with 24,000 samples a second of 16 bits, about.
         spoken: The hours by language and voice, the most first.
-        requests_per_minute: The rate that is reckoned with: as given, else the service's own; None is none.
-        characters_per_minute: The rate that is reckoned with; None is none.
+        requests_per_minute: The assumed rate: as given, else the service's own; None is no limit.
+        characters_per_minute: The assumed rate; None is no limit.
         latency_s: Mean time from a request to its answer: as given, else as earlier runs measured it; None is not
             known.
-        latency_source: Where that was measured; None where it is given or not known.
-        elapsed_s: How long it takes: the longest of the times at these rates, the time that answers take with
-            ``max_concurrency`` requests in flight, and that of the longest text, whose segments are sent one after
-            another; None where no rate and no latency is known.
-        limited_by: Which of them that is: ``requests_per_minute``, ``characters_per_minute``, ``latency`` or
-            ``longest_text``; None without any.
-        answer_within_s: How long an answer may take, with ``max_concurrency`` requests in flight, so that the rates
-            are reached; None without any.
-        notes: What else there is to know: what the price rests on, and until when it holds.
-        rows_unspeakable: Of the rows, those with nothing to say, as ``...``: rejects that cost nothing.
-        left_out: How many Parquet files of the source are not read, by the reason.
+        latency_source: The dataset that measured the latency; None if it was given or is not known.
+        elapsed_s: The time of the job: the longest of the times at these rates, the time of all answers with
+            ``max_concurrency`` requests in flight, and the time of the longest text, whose segments are sent one after
+            another; None if no rate and no latency is known.
+        limited_by: The source of ``elapsed_s``: ``requests_per_minute``, ``characters_per_minute``, ``latency`` or
+            ``longest_text``; None if the time is not known.
+        answer_within_s: The longest mean latency at which the rates are reached with ``max_concurrency`` requests in
+            flight; None without rates.
+        notes: The assumptions behind the price, and its end.
+        rows_unspeakable: Rows without anything to say, such as ``...``: rejects that cost nothing.
+        left_out: The number of Parquet files of the source that are not read, by reason.
     """
 
     rows: int
@@ -112,7 +112,7 @@ class Estimate:
     left_out: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as plain values for JSON: money as text, what is not known as None."""
+        """Return the estimate as plain values for JSON: money as text, unknown values as None."""
         plain = asdict(replace(self, left_out=dict(self.left_out)))
         return {
             **plain,
@@ -150,11 +150,11 @@ class Estimate:
 
     def _rows_left_out(self) -> Iterator[tuple[str, str]]:
         refused = self.rows_without_text + self.rows_too_long
-        reasons = ((self.rows_without_text, "without text"), (self.rows_too_long, "too long to be cut"))
+        reasons = ((self.rows_without_text, "without text"), (self.rows_too_long, "too long to cut"))
         why = " and ".join(f"{rows:,} {reason}" for rows, reason in reasons if rows)
         for name, rows, meaning in (
             ("there", self.rows_there, "rows that the destination has, not bought again"),
-            ("rejected", self.rows_rejected_before, "rows rejected before, not tried anew without `retry_rejects`"),
+            ("rejected", self.rows_rejected_before, "rows rejected before, not tried again without `retry_rejects`"),
             ("refused", refused, f"rows that cost nothing and become rejects: {why}"),
             ("unspeakable", self.rows_unspeakable, "rows have nothing to say: not sent (see `unspeakable`)"),
             ("reused", self.reused_rows, "rows whose audio was bought before, not bought again"),
@@ -199,7 +199,7 @@ def _decimal_text(money: Decimal | None) -> str | None:
 
 
 def duration(seconds: float) -> str:
-    """Say a time in the two units that matter: ``3 days 4 h``, ``2 h 5 min``, ``12 min 3 s``, ``8.5 s``."""
+    """Format a time in its two largest units: ``3 days 4 h``, ``2 h 5 min``, ``12 min 3 s``, ``8.5 s``."""
     if seconds < 60:
         return f"{seconds:,.1f} s"
     minutes, rest_s = divmod(round(seconds), 60)

@@ -1,4 +1,4 @@
-"""Voice parameters of rows: checked as in a run, and as expressions of the values sent."""
+"""Check the voice parameters of rows as in a run, and give the sent values as expressions."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from tts_pipeline.source.scan import MAX_DISTINCT
 from tts_pipeline.wire.request import is_in_body
 
 JsonByValue = Mapping[Any, str]
-"""A column's distinct values -> what is sent, as JSON."""
+"""A column's distinct values -> the values sent, as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class RowParameters:
-    """What rows send beside their texts: fixed parameters as they are sent, and columns, one of them perhaps ``take``.
+    """The parameters of rows: fixed parameters as sent, and columns, perhaps including ``take``.
 
-    ``json_by_value`` has for a parameter of a column what its values are sent as; None where there are too many to
-    hold: then the values themselves tell requests apart.
+    ``json_by_value`` maps the values of each parameter's column to the values sent; None for a column with too many
+    values: then the column's values themselves distinguish requests.
     """
 
     card: Card
@@ -38,7 +38,7 @@ class RowParameters:
     unchecked: Collection[str] = ()
 
     def as_json(self, name: str) -> pl.Expr:
-        """Return what each row sends for a parameter, as JSON; null where it is unset."""
+        """Return the value that each row sends for a parameter, as JSON; null if it is unset."""
         fixed = pl.lit(to_json(self.fixed.get(name)), dtype=pl.String)
         if name not in self.columns:
             return fixed
@@ -51,12 +51,12 @@ class RowParameters:
         ).fill_null(fixed)
 
     def label(self, name: str | None) -> pl.Expr:
-        """Return what each row sends for a parameter, to group by; null also where there are too many to tell apart."""
+        """Return the value that each row sends for a parameter, to group by; null also for a column with too many."""
         is_known = name is not None and self.json_by_value.get(name, {}) is not None
         return self.as_json(name) if is_known and name is not None else pl.lit(None, dtype=pl.String)
 
     def by_row(self, batch: pl.DataFrame) -> list[tuple[Parameters, int]]:
-        """Return the parameters and the take of each row of a batch, as a request takes them."""
+        """Return the parameters and the take of each row of a batch, as requests have them."""
         varying = [self._values(name, batch[self.columns[name]]) for name in self.json_by_value]
         takes = batch[self.columns[TAKE]].fill_null(0).to_list() if TAKE in self.columns else [0] * batch.height
         row_values = zip(*varying, strict=True) if varying else [()] * batch.height
@@ -75,7 +75,7 @@ class RowParameters:
         return [(name, wire_values.get(value)) for value in values]
 
     def identity_columns(self) -> list[pl.Expr]:
-        """Return what, with the text, makes two requests the same: what is in the body and varies, and the take."""
+        """Return the columns that, with the text, identify a request: varying parameters of the body, and the take."""
         names = [name for name in self.columns if name != TAKE and is_in_body(self.card, name)]
         varying = [self.as_json(name).alias(f"sent {name}") for name in names]
         take = self.columns.get(TAKE)
@@ -83,7 +83,7 @@ class RowParameters:
 
 
 def countable(column: pl.Expr) -> pl.Expr:
-    """Return a parameter's column with objects and lists as JSON, so that they can be counted and looked up."""
+    """Return a parameter's column with objects and lists as JSON, so that its values can be counted and looked up."""
     return column.map_batches(_countable)
 
 
@@ -94,19 +94,19 @@ def _countable(values: pl.Series) -> pl.Series:
 
 
 def to_json(value: ParameterValue | None) -> str | None:
-    """Write a value as JSON; None stays None."""
+    """Serialize a value as JSON; None stays None."""
     return None if value is None else orjson.dumps(value).decode()
 
 
 def from_json(text: str | None) -> Any:
-    """Read what ``to_json`` wrote."""
+    """Parse the JSON of ``to_json``; None stays None."""
     return None if text is None else orjson.loads(text)
 
 
 def check_row_parameters(
     input_rows: InputRows, card: Card, parameters: Parameters, columns: Mapping[str, str], unchecked: Collection[str]
 ) -> RowParameters:
-    """Check the parameters of all rows, in one pass over the columns that carry parameters, if any do."""
+    """Check the parameters of all rows; if columns carry parameters, in one pass over these columns."""
     varying = {name: column for name, column in columns.items() if name != TAKE}
     fixed = check_parameters(card, parameters, unchecked, from_columns=varying)
     counters = {name: _ValueCounter(card, name, unchecked, name in fixed) for name in varying}
@@ -130,7 +130,7 @@ class _ValueCounter:
     def add(self, values: pl.Series) -> None:
         is_nested = values.dtype.is_nested()
         value_counts = _countable(values).value_counts(name="__rows")
-        # Told from a text: whether it may be an object, the type of the column says.
+        # A value of a nested column is marked as JSON, so that it is not taken for a text.
         self.counts.update(
             {
                 JsonText(value) if is_nested and value is not None else value: rows

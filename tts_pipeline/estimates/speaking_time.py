@@ -1,4 +1,4 @@
-"""Speaking time of millions of texts: sums of letters and Han characters, by language."""
+"""Estimate the speaking time of millions of texts from sums of their letters and Han characters, by language."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from tts_pipeline.audio.speaking_rate import usual_pace_s
 from tts_pipeline.text import KANA
 
 ALPHABET_FACTOR = 1.3
-"""Times the usual reading time, in alphabets: a voice for listeners is slower than the readers of the study behind
-``audio.pace``.
+"""Factor on the usual reading time for alphabets: a voice for listeners is slower than the readers of the study behind
+``audio.speaking_rate``.
 
 The LJ Speech data set (https://keithito.com/LJ-Speech-Dataset, read 2026-11), a typical voice to make voices of, takes
 86,117 s for 1,308,678 characters of English, 212,615 of them spaces: 0.0786 s a letter, 1.29 times the study's 0.0608.
 """
 
 SCRIPT_FACTORS: Mapping[str, float] = {"ja": 1.0, "ko": 1.14, "zh": 1.13}
-"""The same for other scripts, by language.
+"""The same factor for other scripts, by language.
 
 zh: the Chinese Standard Mandarin Speech Corpus (data-baker.com, "about 12 hours") has 163,099 Han characters in 10,000
 sentences (counted 2026-11): 0.265 s each, 1.13 times the study's 0.235. Mandarin has 5.18 syllables a second, pauses
 left out (Pellegrino, Coupé, Marsico: Across-language perspective on speech information rate, Language 87, 2011).
 
 ja: JSUT basic5000 has 170,068 morae in 24,299 s (labels of github.com/sarulab-speech/jsut-label, counted 2026-11):
-0.143 s each, 0.126 s without the silence at both ends; ``audio.pace`` takes 0.125 s. Its first 46 sentences, as they
-are written, take 175.4 s; ``speaking_time_s`` says 177.1 s.
+0.143 s each, 0.126 s without the silence at both ends; ``audio.speaking_rate`` takes 0.125 s. Its first 46 sentences,
+as they are written, take 175.4 s; ``speaking_time_s`` returns 177.1 s.
 
 ko: nothing certain was found; local voices take 1.14 times the mean of the study's languages.
 """
 
 DIGIT_S = 0.4
-"""A digit, in any language: "1987" is "nineteen eighty-seven", "一千九百八十七". Local voices take 0.2 to 0.3 s for a
-single one and 0.33 to 0.57 s for each of six, in ten languages (measured 2026-11)."""
+"""Seconds for a digit, in any language: "1987" is "nineteen eighty-seven", "一千九百八十七". Local voices take 0.2 to
+0.3 s for a single digit and 0.33 to 0.57 s for each of six, in ten languages (measured 2026-11)."""
 
 _HEAD_CHARACTERS = 24
-"""Of a text, to tell its script by: all of it would cost more than everything else."""
+"""The first characters of a text decide its script: reading all of it would cost more than the rest of the estimate."""
 
 _SCRIPTS: Mapping[str, str] = {
     "ja": KANA.pattern,
@@ -45,15 +45,15 @@ _SCRIPTS: Mapping[str, str] = {
     "ar": r"\p{Arabic}",
     "he": r"\p{Hebrew}",
 }
-"""Script -> the language whose pace it gets when none is given."""
+"""Language -> the pattern of its script: a text in this script gets the language's pace if no language is given."""
 
 
 def speaking_time_s(letters: int, han: int, language: str | None, digits: int = 0) -> float:
-    """Estimate how long texts take to say, at the usual speed.
+    """Estimate the time in seconds that texts take to speak, at the usual speed.
 
-    Seconds a letter and a Han character, by language, as ``audio.pace`` has them from its study, times
-    ``ALPHABET_FACTOR`` or ``SCRIPT_FACTORS``; any voice alike, for nothing is published of their paces. Expect the
-    truth within a third of it.
+    The seconds for a letter and a Han character are those of the study behind ``audio.speaking_rate``, by language,
+    times ``ALPHABET_FACTOR`` or ``SCRIPT_FACTORS``. All voices get the same pace, since services publish none. Expect
+    the truth within a third of the result.
 
     ======== ======= ======  ======== ======= ======
     language letter  Han     language letter  Han
@@ -69,8 +69,8 @@ def speaking_time_s(letters: int, han: int, language: str | None, digits: int = 
     Args:
         letters: Characters that are neither a space nor Han, digits included.
         han: Han characters.
-        language: BCP-47, or what ``script_language`` tells.
-        digits: Of the letters, 0 to 9: these take ``DIGIT_S`` each.
+        language: The BCP-47 tag, or the result of ``script_language``.
+        digits: The letters that are 0 to 9: these take ``DIGIT_S`` each.
     """
     letter_s, han_s = usual_pace_s(language)
     primary_tag = "" if language is None else language.partition("-")[0].lower()
@@ -80,12 +80,12 @@ def speaking_time_s(letters: int, han: int, language: str | None, digits: int = 
 
 
 def script_language(text: pl.Expr, han: pl.Expr) -> pl.Expr:
-    """Tell from a text's first characters whose pace it gets where no language is given; null is an alphabet's mean.
+    """Return the language whose pace a text without a language gets, by its script; null is the mean of alphabets.
 
-    ``text`` is null where there is only ASCII, which costs nothing then. ``han`` counts the Han characters.
+    ``text`` is null for a text that is only ASCII, which costs no time then. ``han`` counts the Han characters.
     """
     head = text.str.head(_HEAD_CHARACTERS)
-    # A condition is only looked at where the text is not null, and most scripts never go with Han characters.
+    # A pattern is only searched in texts that are not null, and most scripts never occur with Han characters.
     with_han, without_han = pl.when(han > 0).then(head), pl.when(han == 0).then(head)
     tag: pl.Expr = pl.when(han > 0).then(pl.lit("zh"))
     for language, script in reversed([*_SCRIPTS.items()]):
@@ -96,9 +96,9 @@ def script_language(text: pl.Expr, han: pl.Expr) -> pl.Expr:
 
 
 def count_digits(text: pl.Expr, one_in: int = 1) -> pl.Expr:
-    """Count the digits 0 to 9 of texts; of one in ``one_in``, as often as that: of many texts a sample is enough.
+    """Count the digits 0 to 9 of texts; of many texts, count one in ``one_in`` and multiply.
 
-    The sample has no period: rows of two voices, say, often take turns.
+    The sample has no period, because rows of two voices, for example, often alternate.
     """
     sample = text if one_in == 1 else pl.when(pl.int_range(pl.len()).hash() % one_in == 0).then(text)
     return sample.str.count_matches("[0-9]").fill_null(0) * one_in

@@ -1,4 +1,4 @@
-"""One pass over all rows: requests, duplicates, and expected audio."""
+"""Count requests, duplicates and expected audio in one pass over all rows."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from tts_pipeline.storage.hash_partitions import HashPartitions
 from tts_pipeline.text import FILLERS, is_speakable
 
 _BLANK = "".join(character for character in map(chr, range(0x3001)) if character.isspace())
-"""What ``str.isspace`` knows, of which there is none beyond U+3000; Polars' own idea of white space is another."""
+"""The white space of ``str.isspace``, which has none beyond U+3000; Polars strips other characters by default."""
 
 _LETTER = rf"[[\p{{L}}\p{{N}}]--[{FILLERS}]]"
-"""Whatever has one of these, and no markup, has something to say; of other texts Python is asked."""
+"""A text with one of these characters and without markup is speakable; ``is_speakable`` decides on other texts."""
 
 REQUEST_DTYPE = np.dtype([("key", "<u8"), ("characters", "<u4"), ("segments", "<u4")])
-"""A request as it is told from others: 64 bits of its hash, and its figures."""
+"""A request: 64 bits of its hash, its billed characters and its segments."""
 
 MANY_ROWS = 10_000
 DIGIT_SAMPLE_ONE_IN = 8
-"""Of many rows, digits are counted in one of so many: in each, they would cost a third of everything else."""
+"""Digits are counted in one of so many rows of a large batch: counting them in all would add a third to the time."""
 
 _GROUP = ("voice", "language", "speed", "script")
 _SPEED = "speed"
@@ -46,7 +46,7 @@ class Counts:
     """Totals of all rows: the fields of ``Estimate`` with these names, and more.
 
     ``cut_texts`` are the texts over the limit that were really cut. ``longest`` is the requests and characters of the
-    row with the most characters: they are sent one after another.
+    row with the most characters, whose requests are sent one after another.
     """
 
     rows: int
@@ -73,9 +73,9 @@ def tally(
     requests: HashPartitions,
     paces: SpeakingPaces | None = None,
 ) -> Counts:
-    """Count all rows in one pass, and put their requests into ``requests``, to find the repeated ones.
+    """Count all rows in one pass, and add their requests to ``requests`` to find the repeated ones.
 
-    Measured paces go before published ones.
+    Measured paces take precedence over published ones.
     """
     total, longest = Counter[str](), (0, 0)
     parameters = counter.parameters
@@ -115,10 +115,10 @@ def tally(
 
 
 def distinct_totals(requests: HashPartitions) -> tuple[int, int, int]:
-    """Return how many different requests there are, and their characters and segments.
+    """Return the number of distinct requests, and their characters and segments.
 
-    Two rows are the same when their 64-bit keys are. That two different ones share a key has a chance of n * n / 2**65:
-    3 in a million for 10,000,000 rows, 3 in 10,000 for 100,000,000; the estimate would then be one row short.
+    Requests are equal if their 64-bit keys are. Two different requests share a key with a chance of n * n / 2**65: 3 in
+    a million for 10,000,000 rows, 3 in 10,000 for 100,000,000; the estimate is then one row short.
     """
     rows = characters = segments = 0
     for records in requests.partitions():
@@ -135,9 +135,9 @@ def _longest(bought: pl.DataFrame) -> tuple[int, int]:
 
 
 def _measure(rows: pl.DataFrame, text: pl.Expr, parameters: RowParameters) -> pl.DataFrame:
-    """Return what there is to know of each row.
+    """Return the measures of each row: its key, characters, labels, and the figures of its text.
 
-    In two steps, because Polars would count the Han characters of a text once for each figure that needs them.
+    The query has two steps, because Polars would count the Han characters again for each figure that needs them.
     """
     card = parameters.card
     first = [
@@ -152,7 +152,7 @@ def _measure(rows: pl.DataFrame, text: pl.Expr, parameters: RowParameters) -> pl
     measured = pl.col("key", "characters", "voice", "language", "speed")
     one_in = DIGIT_SAMPLE_ONE_IN if rows.height >= MANY_ROWS else 1
     derived = rows.lazy().select(first).select(measured, *_derived_columns(pl.col("text"), card, one_in))
-    return derived.collect(engine="streaming")  # it uses all cores for one batch; the other engine does not
+    return derived.collect(engine="streaming")  # the in-memory engine does not use all cores for one batch
 
 
 def _derived_columns(text: pl.Expr, card: Card, one_in: int) -> list[pl.Expr]:
@@ -177,7 +177,7 @@ def _derived_columns(text: pl.Expr, card: Card, one_in: int) -> list[pl.Expr]:
 
 
 def _without_unspeakable(batch: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-    """Return a batch in which texts without anything to say are not sent, and how many these are."""
+    """Return a batch in which texts without anything to say have no segments, and the number of these texts."""
     indices = batch["doubtful"].is_not_null().arg_true()
     unspeakable = (
         indices.filter([not is_speakable(text) for text in batch["doubtful"][indices]]) if len(indices) else indices
@@ -211,7 +211,7 @@ def _request_array(bought: pl.DataFrame) -> Any:
 
 
 class _AudioSums:
-    """Sums up the audio of rows, by what decides how long it takes."""
+    """Sums up the audio of rows by voice, language, speed and script, which decide its length."""
 
     def __init__(self, card: Card, paces: SpeakingPaces) -> None:
         self._card = card
@@ -219,7 +219,7 @@ class _AudioSums:
         self._sums: defaultdict[tuple[str | None, ...], Counter[str]] = defaultdict(Counter)
 
     def add(self, spoken: pl.DataFrame) -> None:
-        """Take note of rows; those that are bought once for several are heard in each."""
+        """Add rows; a repeated row has audio too, although it is bought once."""
         sums = (pl.len().alias("rows"), *(pl.col(name).cast(pl.Int64).sum() for name in ("letters", "han", "digits")))
         for *group, rows, letters, han, digits in spoken.group_by(*_GROUP).agg(*sums).iter_rows():
             self._sums[tuple(group)].update(rows=rows, letters=letters, han=han, digits=min(digits, letters))
@@ -239,7 +239,7 @@ class _AudioSums:
         return tuple(sorted(groups, key=lambda group: (-group.audio_hours, group.language or "", group.voice or "")))
 
     def rows_in(self, language: str) -> int:
-        """Return the rows in a language, by what is sent, else by their script."""
+        """Return the number of rows in a language, by the language that they send, else by their script."""
         tags = (
             (tag_from_label(self._card, label) or script or "", sums)
             for (_, label, _, script), sums in self._sums.items()
@@ -266,6 +266,6 @@ def _total_of(language: str | None, voice: str | None, shares: Sequence[_AudioSh
 
 
 def _speed_factor(speed: str | None) -> float:
-    """Return how many times as fast as usual a voice speaks; a speed that is no such number is left out of account."""
+    """Return the speed of a voice as a multiple of the usual one; 1 for a speed that is not a positive number."""
     value = from_json(speed)
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and value > 0 else 1.0
