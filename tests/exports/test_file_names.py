@@ -138,11 +138,11 @@ def test_nothing_has_the_name_of_an_index_or_a_manifest(utterance_id: str) -> No
         ("/{utterance_id}", "below the destination"),
         ("a//{utterance_id}", "below the destination"),
         ("", "below the destination"),
-        ("{utterance_id.__class__}", "no plain column"),
-        ("{utterance_id[0]}", "no plain column"),
-        ("{utterance_id!r}", "no plain column"),
-        ("{}", "no plain column"),
-        ("{take:{ext}}", "no plain column"),
+        ("{utterance_id.__class__}", "not a plain column"),
+        ("{utterance_id[0]}", "not a plain column"),
+        ("{utterance_id!r}", "not a plain column"),
+        ("{}", "not a plain column"),
+        ("{take:{ext}}", "not a plain column"),
         ("{utterance_id", "expected '}'"),
     ],
 )
@@ -154,13 +154,13 @@ def test_templates_that_cannot_be_used_are_told(template: str, message: str) -> 
 
 def test_a_field_that_is_not_there_is_told_with_the_nearest() -> None:
     """And with all there are."""
-    with pytest.raises(ConfigurationError, match=r"Did you mean 'voice'.*There are ext, voice"):
+    with pytest.raises(ConfigurationError, match=r"Did you mean 'voice'.*The fields are ext, voice"):
         check_fields(parse_template("{vioce}.{ext}"), ["ext", "voice"])
 
 
 def test_a_value_that_does_not_go_with_its_specification_is_told() -> None:
     """Text has no digits to pad."""
-    with pytest.raises(ConfigurationError, match="'Cherry' cannot be written as '03d'"):
+    with pytest.raises(ConfigurationError, match="'Cherry' cannot be formatted as '03d'"):
         name_of("u", "{voice:03d}.{ext}", voice="Cherry")
 
 

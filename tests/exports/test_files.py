@@ -225,7 +225,7 @@ def test_columns_of_the_input_make_names(tmp_path: Path) -> None:
     assert names[0] == "Ann/en/a.wav"
     assert names[1].startswith("_._Bob/en/b~") or names[1].startswith("___Bob/en/b~")
     assert names[2] == "_/en/c.wav"
-    with pytest.raises(ConfigurationError, match=r"no \{speakr\} \(Did you mean 'speaker'"):
+    with pytest.raises(ConfigurationError, match=r"\{speakr\} is not a known field \(Did you mean 'speaker'"):
         export_files(dataset, tmp_path / "other", name="{speakr}.{ext}")
     assert not (tmp_path / "other").exists()
 

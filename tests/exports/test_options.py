@@ -24,8 +24,8 @@ from tts_pipeline.exports.options import ExportOptions
         ({"as_": "files", "sample_rate_hz": 7}, "cannot have 7 samples"),
         ({"as_": "files", "split": "train=2"}, "add up to 1 at most"),
         ({"as_": "files", "where": "nothing = 1"}, "no column 'nothing'"),
-        ({"as_": "files", "name": "{nothing}"}, "no {nothing}"),
-        ({"as_": "files", "name": "{text:d}"}, "cannot be written as 'd'"),
+        ({"as_": "files", "name": "{nothing}"}, "{nothing} is not a known field"),
+        ({"as_": "files", "name": "{text:d}"}, "cannot be formatted as 'd'"),
     ],
 )
 def test_a_wrong_setting_is_told_before_anything_is_written(

@@ -1,4 +1,4 @@
-"""Export a dataset for training: a Hugging Face repository, audio files, NeMo's or lhotse's manifests."""
+"""Export a dataset for training, as a Hugging Face repository, audio files, or manifests for NeMo or lhotse."""
 
 from tts_pipeline.exports.export import export
 from tts_pipeline.exports.report import Export

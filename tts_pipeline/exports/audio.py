@@ -1,4 +1,4 @@
-"""Audio of one row in an export's format."""
+"""Convert the audio of one row to an export's format."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from tts_pipeline.errors import PermanentError, TransientError
 from tts_pipeline.models import Audio
 
 AUDIO_COLUMNS = ("audio_format", "sample_rate_hz", "channels", "duration_ms", "segments")
-"""What a row says of its audio."""
+"""The columns that describe a row's audio."""
 
 
 def audio_of(row: Mapping[str, Any], data: bytes = b"") -> Audio:
-    """Return a row's audio; without its bytes, only what is said of it."""
+    """Return a row's audio; without ``data``, only its description."""
     return Audio(data, row["audio_format"], row["sample_rate_hz"], row["channels"], row["duration_ms"])
 
 
 def format_of(row: Mapping[str, Any], settings: AudioSettings) -> tuple[str, int]:
-    """Return the format and the sample rate that a row's audio will have; its own where it cannot be converted."""
+    """Return the format and sample rate of a row's exported audio; those of the row if it cannot be converted."""
     try:
         return target_format(audio_of(row), settings)
     except PermanentError:
@@ -29,15 +29,14 @@ def format_of(row: Mapping[str, Any], settings: AudioSettings) -> tuple[str, int
 
 
 def convert_row(row: Mapping[str, Any], data: bytes, settings: AudioSettings) -> tuple[Audio, int | None]:
-    """Return a row's audio as an export is to have it, and the samples in each channel as a decoder counts them.
+    """Return a row's audio in the format of an export, and the decoder's count of samples in each channel.
 
-    The number is None where no decoder of ours reads the format. The row's word is not believed of audio that is
-    decoded.
+    The count is None if no decoder here reads the format. Decoded audio is measured, whatever the row states.
 
     Raises:
-        ServiceError: It cannot be converted, or is no clip of speech (see ``audio/bounds``).
+        ServiceError: The audio cannot be converted, or is not a clip of speech (see ``audio/clip_limits``).
     """
-    max_s = MAX_CLIP_S * max(1, row["segments"] or 1)  # what was joined is as long as all of its segments
+    max_s = MAX_CLIP_S * max(1, row["segments"] or 1)  # joined audio is as long as all of its segments
     audio = convert(audio_of(row, data), settings, max_s)
     return audio, _frames(audio, max_s)
 

@@ -1,4 +1,4 @@
-"""The destination of an export: its owner, and whether it is complete."""
+"""Record in an export's destination which export owns it, and whether that export is complete."""
 
 from __future__ import annotations
 
@@ -12,40 +12,43 @@ from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.storage.store import Store
 
 _MANIFEST = re.compile(r"[\w-]*manifest\.json|speech_[\w-]+\.jsonl\.gz")
-"""Names of manifests, of whatever format: nothing else is removed because it is told of."""
+"""Names of manifests in any format: no other file is removed because ``export.json`` names it."""
 
 EXPORT_FILE = "export.json"
-"""Says what an export is. Written when one begins, and again when it is whole."""
+"""The file with an export's settings, written at its start, and again when it is complete."""
 
 
 def begin_export(
     store: Store, as_: str, options: dict[str, Any], manifests: Sequence[str]
 ) -> tuple[bool, Sequence[str]]:
-    """Take a destination; return whether an earlier export came to its end there, and the manifests that are to go.
+    """Claim a destination; return whether an earlier export finished there, and its stale manifests.
 
-    Those are of the earlier export, and this one does not write them. ``options`` are the other settings of this one.
+    Stale manifests are those that this export does not write. ``options`` are the other settings of this export.
+
+    Raises:
+        ConfigurationError: The destination holds other files, or an export in another format. Never retried.
     """
     existing = _read(store)
     if existing is None and not store.is_empty():
         raise ConfigurationError(
-            f"the destination {store.root} is not empty and holds no export", hint="name a new or empty folder"
+            f"the destination {store.root} is not empty and holds no export", hint="give a new or empty folder"
         )
     if existing is not None and existing.get("as") != as_:
         raise ConfigurationError(
             f"the destination {store.root} holds an export as {existing.get('as')}, not as {as_}",
-            hint="name a folder of its own for each format",
+            hint="give each format its own folder",
         )
     existing = existing or {}
     manifest_names = existing.get("manifests")
     names = [name for name in manifest_names if isinstance(name, str)] if isinstance(manifest_names, list) else []
     stale = [name for name in names if name not in manifests and _MANIFEST.fullmatch(name)]
-    # Until they are removed they are told: this export may be killed, and have other splits the next time.
+    # Stale manifests are listed until they are removed: this export may be killed, and have other splits next time.
     _write(store, as_, {**options, "manifests": [*manifests, *stale]}, is_finished=False)
     return bool(existing.get("finished")), stale
 
 
 def finish_export(store: Store, as_: str, options: dict[str, Any], manifests: Sequence[str]) -> None:
-    """Record that the export is whole."""
+    """Record that the export is complete."""
     _write(store, as_, {**options, "manifests": list(manifests)}, is_finished=True)
 
 

@@ -1,4 +1,4 @@
-"""``export``: a dataset goes in, files for training come out."""
+"""Export the speech of a dataset to files for training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tts_pipeline.storage.open_store import open_store
 from tts_pipeline.storage.store import Store
 
 
-def export(  # noqa: PLR0913 (the public door: what every export has, by name)
+def export(  # noqa: PLR0913 (public: the settings of an export are keyword arguments)
     dataset: str | os.PathLike[str],
     destination: str | os.PathLike[str],
     *,
@@ -32,30 +32,31 @@ def export(  # noqa: PLR0913 (the public door: what every export has, by name)
 ) -> Export:
     """Export the speech of a dataset, in flat memory.
 
-    A destination that holds an export of the same format is brought in step with the dataset and these settings: audio
-    files that are as they are to be stay, new and changed ones are written, and those that are no part of it any more
-    are removed, as are manifests of splits that are gone. ``huggingface`` writes its Parquet anew.
+    An earlier export of the same format at the destination is updated to the dataset and these settings: unchanged
+    audio files stay, new and changed files are written, and files that are no longer part of the export are removed, as
+    are manifests of splits that no longer exist. ``huggingface`` writes all its Parquet files again.
 
     Args:
-        dataset: A folder or an fsspec URL that a job made. Parts that are not done yet are left out, and counted.
+        dataset: The folder or fsspec URL of a dataset. Unfinished parts are left out and counted.
         destination: A folder or an fsspec URL, empty or with an earlier export.
         as_: ``huggingface``, ``files``, ``nemo`` or ``lhotse``.
-        name: What the audio files are called, a format string of columns, ``ext`` and ``split``; None is
+        name: The template of the audio files' names, a format string of columns, ``ext`` and ``split``; None is
             ``{utterance_id}.{ext}`` (in ``audio/`` beside manifests, and in a folder for each split). Names are safe
-            on all disks whatever an id holds. None for ``huggingface``, which has no files.
-        where: A condition in SQL over the columns of the speech table, as ``duration_ms < 20000``; None is all rows.
-        split: Shares by name, as ``train=0.98,validation=0.02``. An utterance's split follows from its id alone, so
-            that it never changes; where shares add up to less than 1, the rest is left out. None is one split.
+            on all disks for any id. None for ``huggingface``, which has no files.
+        where: A condition in SQL over the columns of the speech table, such as ``duration_ms < 20000``; None is all
+            rows.
+        split: Shares by name, such as ``train=0.98,validation=0.02``. An utterance's split depends on its id alone, so
+            that it never changes; if the shares add up to less than 1, the rest is left out. None is one split.
         audio_format: ``as-received`` (as the dataset has it), ``wav``, ``flac``, ``mp3`` or ``ogg``.
-        sample_rate_hz: Resample to this; None keeps it.
-        on_rows: Called with how many rows were gone through and how many there are; None is nobody watches.
+        sample_rate_hz: The sample rate to resample to; None keeps the rate.
+        on_rows: Called with the number of rows that are done and the number of all rows; None is no callback.
 
     Returns:
-        What it came to. Utterances whose audio cannot be brought to the format are left out, and in ``failed``.
+        The figures of the export. Utterances whose audio cannot be converted are left out, and listed in ``failed``.
 
     Raises:
-        ConfigurationError: Something is wrong with a setting, the dataset or the destination; nothing was written.
-        StorageError: The dataset or the destination failed; the same call goes on.
+        ConfigurationError: A setting, the dataset or the destination is wrong; nothing was written. Never retried.
+        StorageError: The dataset or the destination failed. Not retried: the same call, made again, continues.
     """
     started = time.monotonic()
     options = ExportOptions(as_, name, where, split, audio_format, sample_rate_hz)
@@ -82,7 +83,7 @@ class _Exporter(Protocol):
 
 def _create_exporter(options: ExportOptions, plan: ExportPlan, store: Store, report: Export) -> _Exporter:
     if options.as_ == "huggingface":
-        from tts_pipeline.exports.huggingface import HuggingFaceExporter  # its library may not be installed
+        from tts_pipeline.exports.huggingface import HuggingFaceExporter  # imported late: its library is optional
 
         return HuggingFaceExporter(plan, store, report)
     return FileExporter(plan, store, options.template(), _create_manifests(options.as_, store, plan), report)
@@ -91,7 +92,7 @@ def _create_exporter(options: ExportOptions, plan: ExportPlan, store: Store, rep
 def _create_manifests(as_: str, store: Store, plan: ExportPlan) -> Manifests:
     kind: type[Manifests] = NemoManifests if as_ == "nemo" else Manifests
     if as_ == "lhotse":
-        from tts_pipeline.exports.lhotse_manifests import LhotseManifests  # its library may not be installed
+        from tts_pipeline.exports.lhotse_manifests import LhotseManifests  # imported late: its library is optional
 
         kind = LhotseManifests
     return kind(store, plan.splits.names, has_splits=plan.has_splits)

@@ -1,4 +1,4 @@
-"""Export audio files beside an index, and update them with the dataset: unchanged files are kept."""
+"""Export audio files with an index beside them, and keep unchanged files when the dataset changes."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from tts_pipeline.storage.local_store import LocalStore
 from tts_pipeline.storage.store import Store
 
 WRITERS = 16
-"""Files that are written at a time: on an object store each takes a round trip."""
+"""Files that are written at the same time: on an object store each takes a round trip."""
 
 _LABEL_COLUMNS = ("text", "voice", "language")
 _INDEX_COLUMNS = (*KEY, *AUDIO_COLUMNS, "audio_sha256", *_LABEL_COLUMNS)
 
 
 class FileExporter:
-    """An export to files; it fills the report."""
+    """Exports to audio files, and fills the report."""
 
     def __init__(
         self, plan: ExportPlan, store: Store, template: NameTemplate, manifests: Manifests, report: Export
@@ -48,13 +48,13 @@ class FileExporter:
 
     @property
     def manifests(self) -> Sequence[str]:
-        """Names of the manifests that it writes."""
+        """Names of the manifests that this export writes."""
         return self._manifests.names()
 
     def run(self, *, is_index_valid: bool) -> None:
-        """Write what is not there as it is to be, the manifests and the index, and remove what is no part of it.
+        """Write missing and changed files, the manifests and the index, then remove files that are not in the index.
 
-        The index of an earlier export that did not come to its end is not valid: files are then looked for.
+        Without ``is_index_valid`` an earlier export did not finish: then each file of its index is looked up.
         """
         self._is_index_valid = is_index_valid
         columns = (*_INDEX_COLUMNS, *self._fields, *self._manifests.columns)
@@ -82,7 +82,7 @@ class FileExporter:
         self._store.remove_folder(CHECKPOINT_FOLDER)
 
     def _find_collisions(self) -> npt.NDArray[np.bool_]:
-        """Return for each row of the dataset, exported or not, whether one before it has its name."""
+        """Return for each row of the dataset, exported or not, whether an earlier row has its name."""
         columns = tuple(dict.fromkeys((*KEY, *AUDIO_COLUMNS, *self._fields)))
         names = [
             np.fromiter(
@@ -123,7 +123,7 @@ class FileExporter:
     def _write_files(
         self, group: RowGroup, files: Sequence[_PlannedFile], writers: DaemonExecutor
     ) -> Iterator[tuple[_PlannedFile, IndexEntry]]:
-        """Write the files of a row group that have to be, and yield what the index says of all of them."""
+        """Write the missing files of a row group, and yield the index entries of all its files."""
         audio = group.audio() if any(file.existing is None for file in files) else None
         results = writers.map(
             lambda file: self._write_file(file, audio_bytes(audio, file.row.position)), _missing(files)
@@ -141,7 +141,7 @@ class FileExporter:
     def _write_file(self, file: _PlannedFile, data: bytes) -> IndexEntry | ServiceError:
         try:
             audio, frames = convert_row(file.row.values, data, self._plan.audio)
-        except ServiceError as error:  # of this row alone: what a service sent, kept although it does not decode
+        except ServiceError as error:  # of this row alone: audio that is kept as received, although it does not decode
             return error
         self._store.write(file.name, audio.data, durable=False)
         return {
@@ -174,7 +174,7 @@ class FileExporter:
 
 @dataclass(frozen=True, slots=True)
 class _PlannedFile:
-    """A file that is to be: of which row, under which name, and what the index says where it is there already."""
+    """A file of the export: its row, its name, and its index entry if it exists already."""
 
     row: ExportRow
     name: str

@@ -1,4 +1,4 @@
-"""``where``: an SQL condition over the speech table, decided without reading audio."""
+"""Filter rows by an SQL condition over the speech table, without reading audio."""
 
 from __future__ import annotations
 
@@ -12,37 +12,36 @@ from tts_pipeline.errors import ConfigurationError, did_you_mean
 
 AUDIO = "audio"
 _POLARS_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
-"""What Polars raises of types: a panic is no ``Exception``."""
+"""The errors that Polars raises for types; its panics are not an ``Exception``."""
 
 _HINT = "such as \"duration_ms < 20000 AND language = 'de'\""
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A condition on one row at a time: its SQL, the same as a Polars expression, and the columns that it reads."""
+    """A condition on one row: its SQL, the Polars expression of it, and the columns that it reads."""
 
     text: str
     expression: pl.Expr
     columns: tuple[str, ...]
 
     def check(self, schema: pa.Schema) -> None:
-        """Try it on a row of nulls.
+        """Check the condition against the schema, by running it on a row of nulls.
 
         Raises:
-            ConfigurationError: A column that is not there, types that do not go together, or a condition that looks at
-                several rows at a time.
+            ConfigurationError: A column is missing, types do not match, or the condition reads several rows at a time.
         """
         for name in self.columns:
             if name not in schema.names or name == AUDIO:
                 known = [known for known in schema.names if known != AUDIO]
                 raise ConfigurationError(
-                    f"`where={self.text!r}`: the speech table has no column {name!r} to look at",
+                    f"`where={self.text!r}`: the speech table has no column {name!r} to filter by",
                     hint=f"{did_you_mean(name, known)}Its columns are {', '.join(known)}",
                 )
-        # A row of nulls: without any row, Polars does not look at a type that it cannot hold.
+        # One row of nulls, because without rows Polars does not check types that it cannot hold.
         null_row = pa.table({name: pa.nulls(1, schema.field(name).type) for name in self.columns})
         frame = self._frame(null_row)
-        # Rows come by and by: a mean or a rank would be that of whatever rows came together.
+        # Rows are filtered in batches, so that a mean or a rank would be that of a batch.
         cross_row = _find_cross_row(self.expression, frame)
         if cross_row is not None:
             raise _cross_row_error(self.text, cross_row)
@@ -51,7 +50,7 @@ class Filter:
             raise _cross_row_error(self.text, self.text)
 
     def mask(self, table: pa.Table) -> Sequence[bool]:
-        """Return for each row whether it meets the condition; null counts as no.
+        """Return for each row whether it meets the condition; null counts as False.
 
         Raises:
             ConfigurationError: The condition does not fit these types, or is neither true nor false.
@@ -68,7 +67,7 @@ class Filter:
         return mask
 
     def _query(self, query: str, rows: pl.LazyFrame) -> pl.LazyFrame:
-        """Put the condition into a query: where the columns' types are known, text stands for a date or a time."""
+        """Return a query with the condition; it knows the types of its columns, so that a text can stand for a date."""
         return pl.SQLContext({"self": rows}, eager=False).execute(query.format(f"{self.text}\n"))
 
     def _frame(self, table: pa.Table) -> pl.LazyFrame:
@@ -79,10 +78,10 @@ class Filter:
 
 
 def parse_filter(text: str) -> Filter:
-    """Read a condition.
+    """Parse a condition.
 
     Raises:
-        ConfigurationError: It is no SQL expression, or looks at no column, at a number of rows or at another table.
+        ConfigurationError: The text is no SQL expression, or reads no column, a number of rows, or another table.
     """
     try:
         expression = pl.sql_expr(text)
@@ -106,7 +105,7 @@ def _leaves(expression: pl.Expr) -> Iterator[pl.Expr]:
 
 
 def _find_cross_row(expression: pl.Expr, table: pl.LazyFrame) -> str | None:
-    """Return the piece of an expression that is not decided row by row; None when there is none."""
+    """Return the piece of an expression that is not decided row by row; None if every piece is."""
     cross_row = next(filter(None, (_find_cross_row(piece, table) for piece in expression.meta.pop())), None)
     if cross_row is None and expression.meta.root_names() and not _is_elementwise(expression, table):
         return str(expression)
@@ -114,11 +113,11 @@ def _find_cross_row(expression: pl.Expr, table: pl.LazyFrame) -> str | None:
 
 
 def _is_elementwise(expression: pl.Expr, table: pl.LazyFrame) -> bool:
-    # Polars 2 can be asked, Polars 1 cannot; but the plan of both moves a condition from a table to its pieces only
-    # where that changes nothing.
+    # Only Polars 2 can tell whether an expression is elementwise. But in both, the plan pushes a filter below a concat
+    # only if the result stays the same.
     try:
         return _is_pushed_down(pl.concat([table, table]).filter(expression.is_null()))
-    except _POLARS_ERRORS:  # of types that only the whole condition brings together
+    except _POLARS_ERRORS:  # of types that match only in the whole condition
         return True
 
 
@@ -131,7 +130,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _cross_row_error(text: str, piece: str) -> ConfigurationError:
-    return _filter_error(text, f"{piece} looks at more than one row at a time")
+    return _filter_error(text, f"{piece} reads more than one row at a time")
 
 
 def _filter_error(text: str, reason: str) -> ConfigurationError:

@@ -1,6 +1,6 @@
-"""A dataset repository for Hugging Face's ``load_dataset`` and hub: Parquet by split, and a card.
+"""Export a dataset repository for Hugging Face's ``load_dataset`` and hub: Parquet files by split, and a card.
 
-Features and card are made by ``datasets`` itself, so that they are what that library reads; the rows are streamed.
+The library ``datasets`` itself makes features and card, so that it can read them; the rows are streamed.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ DATA_FOLDER = "data"
 
 CONVERTERS = 4
 _BATCH_ROWS = 32
-"""Rows whose audio is in memory beside the row group: converted, it may be ten times as long."""
+"""Rows whose converted audio is in memory beside the row group: it may have ten times the bytes."""
 
 _TABLE_ROWS = 256
 
 FILE_BYTES = 500_000_000
-"""Audio in one Parquet file, about: as much as ``datasets`` puts there."""
+"""Audio bytes in one Parquet file, about: the size that ``datasets`` chooses."""
 
 GROUP_BYTES = ROW_GROUP_BYTES
-"""Audio in one row group, at most; a larger row is one of its own."""
+"""The most audio bytes in one row group; a larger row gets its own group."""
 
 
 class HuggingFaceExporter:
-    """An export to a repository; it fills the report.
+    """Exports to a repository, and fills the report.
 
     Raises:
         ConfigurationError: A column of the input has a type that ``datasets`` does not know; nothing was written.
@@ -62,12 +62,12 @@ class HuggingFaceExporter:
 
     @property
     def manifests(self) -> Sequence[str]:
-        """None: the card tells of the splits."""
+        """No manifests: the card lists the splits."""
         return ()
 
-    def run(self, *, is_index_valid: bool) -> None:  # noqa: ARG002 (what is there is not looked at)
+    def run(self, *, is_index_valid: bool) -> None:  # noqa: ARG002 (all files are written again)
         """Write the repository, in place of an earlier one."""
-        self._store.remove(CARD_FILE)  # first: without it nobody takes what is left for whole
+        self._store.remove(CARD_FILE)  # first: a repository without a card is not taken for complete
         self._store.remove_folder(DATA_FOLDER)
         with ExitStack() as stack:
             writers = {
@@ -89,7 +89,7 @@ class HuggingFaceExporter:
     def _convert(self, data: pa.Array, row: ExportRow) -> Audio | ServiceError:
         try:
             return convert_row(row.values, audio_bytes(data, row.position), self._plan.audio)[0]
-        except ServiceError as error:  # of this row alone: what a service sent, kept although it does not decode
+        except ServiceError as error:  # of this row alone: audio that is kept as received, although it does not decode
             return error
 
     def _write(
@@ -122,7 +122,7 @@ class HuggingFaceExporter:
 
 
 class SplitWriter(ExitStack):
-    """The Parquet files of one split, each visible when it is whole. Used by ``with``, and flushed at its end."""
+    """Writes the Parquet files of one split, each visible when complete; use it by ``with``, and flush it last."""
 
     def __init__(self, store: Store, split: str, schema: pa.Schema) -> None:
         super().__init__()
@@ -139,7 +139,7 @@ class SplitWriter(ExitStack):
         self._row_group_bytes = 0
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """Write a row, with as many others as fit a row group."""
+        """Add a row to the row group, and write the group first if it is full."""
         row_bytes = len(row[AUDIO]["bytes"])
         if self._row_group_bytes + row_bytes > GROUP_BYTES:
             self.flush()
@@ -151,7 +151,7 @@ class SplitWriter(ExitStack):
             self._build_table()
 
     def _build_table(self) -> None:
-        """Make rows a table: as such they take less memory, but a small table takes more than its rows."""
+        """Turn the collected rows into a table: it takes less memory than its rows, unless it is small."""
         if self._rows:
             self._tables.append(pa.Table.from_pylist(self._rows, schema=self._schema))
             self._rows = []
@@ -179,7 +179,7 @@ def _features(schema: pa.Schema) -> Features:
             Features.from_arrow_schema(pa.schema([field]))
         except ValueError as error:
             raise ConfigurationError(
-                f"Hugging Face datasets knows no {field.type}, which the column {field.name!r} is",
+                f"the column {field.name!r} is of type {field.type}, which Hugging Face datasets does not support",
                 hint="export as files, or leave the column out of the source",
             ) from error
     return Features.from_arrow_schema(schema)

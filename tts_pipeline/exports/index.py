@@ -1,4 +1,4 @@
-"""The index of exported files: which utterance is in which file; the next export starts from it."""
+"""Write and read the index of exported files, which maps utterances to files; the next export starts from it."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from tts_pipeline.storage.store import Store, storage_errors
 
 INDEX_FILE = "index.parquet"
 CHECKPOINT_FOLDER = ".index"
-"""Folder of what an export has written so far, part by part: one that was killed is not begun from nothing.
+"""Folder of an export's progress, part by part, so that an export that was killed continues.
 
-Its files have names of their own in each run until one comes to its end, so that none forgets what another has left.
+Until an export finishes, each run uses new file names here, so that no run overwrites the progress of another.
 """
 
 INDEX_SCHEMA = pa.schema(
@@ -50,9 +50,9 @@ INDEX_SCHEMA = pa.schema(
         ("source_sha256", pa.string()),
     ]
 )
-"""``name`` is below the destination, ``uri`` the whole of it; ``renamed`` says that the name is not what the template
-says; ``frames`` are samples in each channel, null where the format cannot be decoded here; ``source_sha256`` is that of
-the audio in the dataset."""
+"""``name`` is the path below the destination, ``uri`` the full one; ``renamed`` is true if the name differs from its
+template; ``frames`` are samples in each channel, null if the format cannot be decoded here; ``source_sha256`` is the
+hash of the audio in the dataset."""
 
 IndexEntry = dict[str, Any]
 
@@ -82,24 +82,24 @@ class ExportIndex:
         self._hashes = HashIndex(unsorted, np.arange(len(unsorted)))
 
     def get(self, utterance_id: str, take: int) -> IndexEntry | None:
-        """Return an utterance's row; None when it was not exported."""
+        """Return an utterance's entry; None if it was not exported."""
         positions = self._hashes.rows(_hash_of_key(utterance_id, take))
         if not positions:
             return None
-        entry = self._entry(positions[-1])  # of several, the one that was written last
+        entry = self._entry(positions[-1])  # the last one written
         return entry if (entry["utterance_id"], entry["take"]) == (utterance_id, take) else None
 
     @property
     def next_run(self) -> int:
-        """The number of an export that goes on after those that were killed."""
+        """The number of the next run, after the runs that were killed."""
         return 1 + max((int(name.partition("-")[0]) for name in self._checkpoints), default=0)
 
     def is_suspect(self, name: str) -> bool:
-        """Say whether an export that was killed may have put something else into a file than is told of it."""
+        """Return whether a killed export may have written a file whose entry does not describe it."""
         return hash_of_name(name) in self._intent_names
 
     def names_not_in(self, name_hashes: HashIndex) -> Iterator[str]:
-        """Yield the names of files that are none of these: by their hashes, as ``hash_of_name`` makes them."""
+        """Yield the names of all files whose ``hash_of_name`` is not among the hashes."""
         return (name for name in self._file_names() if hash_of_name(name) not in name_hashes)
 
     def _file_names(self) -> Iterator[str]:
@@ -117,7 +117,7 @@ class ExportIndex:
         return names_by_hash
 
     def _checked_names(self, names: Iterable[str | None], file: str) -> Iterator[str]:
-        """Yield names as they stand in a file of the export; none of them may lead anywhere else."""
+        """Yield the names from a file of the export; refuse a name that leads out of the destination."""
         for name in names:
             if name is None or not is_file_name(name):
                 raise _damaged(self._store.describe(file), f"it names a file {name!r}")
@@ -137,7 +137,7 @@ class ExportIndex:
     def _entry(self, position: int) -> IndexEntry:
         number = int(np.searchsorted(self._first_rows, position, "right")) - 1
         entry: IndexEntry = self._table(number).slice(position - int(self._first_rows[number]), 1).to_pylist()[0]
-        # Of an entry that cannot be true nothing is taken: the file is written anew.
+        # An implausible entry becomes empty, so that its file is written again.
         return entry if _is_plausible(entry) else dict.fromkeys(INDEX_SCHEMA.names)
 
     def _read_group(self, number: int, columns: list[str] | None) -> pa.Table:
@@ -150,7 +150,7 @@ class ExportIndex:
         return table
 
     def _open(self, name: str) -> pq.ParquetFile:
-        """Return a file, opened; only one is open at a time, because there may be a piece for each part."""
+        """Open a file, and close the previous one: a checkpoint for each part may be too many open files."""
         if self._open_file is None or self._open_file[0] != name:
             self._close_file()
             with ExitStack() as stack:
@@ -159,7 +159,7 @@ class ExportIndex:
         return self._open_file[2]
 
     def close(self) -> None:
-        """Close the file that is open, and forget what was read."""
+        """Close the open file and clear the cached row groups."""
         self._table.cache_clear()
         self._close_file()
 
@@ -171,7 +171,7 @@ class ExportIndex:
 
 @contextmanager
 def write_index(store: Store, run: int) -> Iterator[IndexWriter]:
-    """Write the index of an export, whole only at the end of the block; ``run`` is ``ExportIndex.next_run``."""
+    """Write the index of an export; it is visible after the block. ``run`` is ``ExportIndex.next_run``."""
     with store.stage(INDEX_FILE) as path, parquet_writer(path, INDEX_SCHEMA) as parquet:
         writer = IndexWriter(store, run, parquet)
         yield writer
@@ -179,7 +179,7 @@ def write_index(store: Store, run: int) -> Iterator[IndexWriter]:
 
 
 class IndexWriter:
-    """Writes the index of an export; ``write_index`` gives it."""
+    """Writes the index of an export; made by ``write_index``."""
 
     def __init__(self, store: Store, run: int, parquet: pq.ParquetWriter) -> None:
         self._store = store
@@ -195,7 +195,7 @@ class IndexWriter:
         return HashIndex(np.concatenate([np.empty(0, np.uint64), *self._name_hashes]))
 
     def add(self, entries: Sequence[IndexEntry]) -> None:
-        """Write rows."""
+        """Add entries, and write a row group when enough are collected."""
         self._name_hashes.append(
             np.fromiter((hash_of_name(entry["name"]) for entry in entries), np.uint64, len(entries))
         )
@@ -204,13 +204,13 @@ class IndexWriter:
             self.flush()
 
     def write_intent(self, names: Sequence[str]) -> None:
-        """Say which files are about to be written: they are accounted for by ``checkpoint``, or unsure after a kill."""
+        """Record the names of files before they are written: until ``checkpoint``, a kill makes these files suspect."""
         if names:
             self._intents.append(f"{self._checkpoint_prefix}{len(self._intents):05}{_INTENT_SUFFIX}")
             self._store.write(self._intents[-1], "\n".join(names).encode(), durable=False)
 
     def checkpoint(self, part: int, entries: Sequence[IndexEntry]) -> None:
-        """Keep a part's rows for the case that this export does not come to its end."""
+        """Store a part's entries, so that the next run continues after a kill."""
         with io.BytesIO() as file:
             with parquet_writer(file, INDEX_SCHEMA) as writer:
                 writer.write_table(pa.Table.from_pylist(list(entries), schema=INDEX_SCHEMA))
@@ -219,7 +219,7 @@ class IndexWriter:
             self._store.remove(self._intents.pop())
 
     def flush(self) -> None:
-        """Write the rows that were added as a row group."""
+        """Write the collected entries as a row group."""
         if self._entries:
             self._parquet.write_table(pa.Table.from_pylist(self._entries, schema=INDEX_SCHEMA))
             self._entries.clear()
@@ -227,7 +227,7 @@ class IndexWriter:
 
 def _damaged(path: str, reason: str) -> StorageError:
     return StorageError(
-        f"{path} is damaged: {reason}", hint="remove the export's folder, and what is in it, and export again"
+        f"{path} is damaged: {reason}", hint="remove the export's folder with all its files, and export again"
     )
 
 
@@ -244,7 +244,7 @@ def _hash_of_key(utterance_id: str, take: int) -> int:
 
 
 def hash_of_name(name: str) -> int:
-    """Return 64 bits of the hash of a file's name; names that are one file on some disk have one hash."""
+    """Return 64 bits of the hash of a file's name; names that are the same file on some disk have the same hash."""
     return _hash(canonical_name(name))
 
 

@@ -1,6 +1,6 @@
-"""lhotse's manifests, built from its own types: recordings, supervisions with alignments, cuts.
+"""Write manifests for lhotse, built from its own types: recordings, supervisions with alignments, cuts.
 
-lhotse 1.33 imports PyTorch, whatever is asked of it: this module is imported only where its manifests are wanted.
+lhotse 1.33 always imports PyTorch, so that this module is imported only for an export as ``lhotse``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tts_pipeline.storage.location import is_local
 
 KINDS = ("recordings", "supervisions", "cuts")
 PREFIX = "speech"
-"""Names are those that lhotse's own recipes give: ``speech_cuts_train.jsonl.gz``."""
+"""Names follow lhotse's own recipes: ``speech_cuts_train.jsonl.gz``."""
 
 
 class LhotseManifests(Manifests):
@@ -29,20 +29,20 @@ class LhotseManifests(Manifests):
     columns: ClassVar[tuple[str, ...]] = ("timestamps",)
 
     def names(self) -> Sequence[str]:
-        """Return three for each split."""
+        """Return the names of three manifests for each split."""
         return [self._name(kind, split) for split in self.splits for kind in KINDS]
 
     def _name(self, kind: str, split: str) -> str:
         return f"{PREFIX}_{kind}_{split if self.has_splits else 'all'}.jsonl.gz"
 
     def open(self) -> None:
-        """Begin three manifests for each split."""
+        """Open three manifests for each split."""
         self._files: dict[tuple[str, str], gzip.GzipFile] = {}
         for split in self.splits:
             for kind in KINDS:
                 path = self.enter_context(self.store.stage(self._name(kind, split)))
                 raw = self.enter_context(path.open("wb"))
-                # Without a name and a time in it, so that the same rows give the same bytes.
+                # No name and no time in the header, so that the same rows give the same bytes.
                 self._files[kind, split] = self.enter_context(gzip.GzipFile("", "wb", 6, raw, mtime=0))
 
     def add(self, split: str, entry: IndexEntry, values: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Manifests beside audio files, as a toolkit reads them."""
+"""Write manifests beside audio files, in the form that a toolkit reads."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from tts_pipeline.storage.store import Store
 
 
 class Manifests(ExitStack):
-    """The manifests of an export, for each split; visible only when the export is whole. Used by ``with``.
+    """The manifests of an export, for each split, visible only when the export is complete; use it by ``with``.
 
-    This class writes none: the files and their index are all there is.
+    This class writes none: it serves an export with only files and their index.
 
-    ``has_splits`` is False where one split holds everything, and no name needs it.
+    ``has_splits`` is False if one split holds everything, so that no name needs it.
     """
 
     columns: ClassVar[tuple[str, ...]] = ()
-    """Of the speech table, beyond those of the index."""
+    """The columns of the speech table that manifests need beyond those of the index."""
 
     def __init__(self, store: Store, splits: Sequence[str], *, has_splits: bool) -> None:
         super().__init__()
@@ -34,29 +34,29 @@ class Manifests(ExitStack):
         return ()
 
     def open(self) -> None:
-        """Begin the manifests, inside the ``with``."""
+        """Open the manifests, inside the ``with``."""
 
     def add(self, split: str, entry: IndexEntry, values: Mapping[str, Any]) -> None:
         """Write an utterance, from its row of the index and its values in ``columns`` of the speech table."""
 
 
 class NemoManifests(Manifests):
-    """A manifest as NVIDIA NeMo reads it, one JSON object a line: ``manifest.json``, or ``train_manifest.json``.
+    """The manifest of NVIDIA NeMo, one JSON object a line: ``manifest.json``, or ``train_manifest.json``.
 
-    Paths are relative to the manifest, which NeMo follows where there is a folder in them. Words are written as NeMo's
-    tools for alignments do (``scripts/speaker_tasks/create_alignment_manifest.py``, read 2026-11): ``words``, an empty
-    one for each silence, and ``alignments``, the second at which each ends. A word that begins before the last one
-    ends is written from that end on.
+    Paths are relative to the manifest, which NeMo supports for paths with a folder. Words have the form of NeMo's tools
+    for alignments (``scripts/speaker_tasks/create_alignment_manifest.py``, read 2026-11): ``words``, with an empty word
+    for each silence, and ``alignments``, the second at which each word ends. A word that begins before the previous
+    word ends is written from that end on.
     """
 
     columns: ClassVar[tuple[str, ...]] = ("timestamps",)
 
     def names(self) -> Sequence[str]:
-        """Return one for each split."""
+        """Return the name of a manifest for each split."""
         return [f"{split}_manifest.json" if self.has_splits else "manifest.json" for split in self.splits]
 
     def open(self) -> None:
-        """Begin a manifest for each split."""
+        """Open a manifest for each split."""
         self._files: dict[str, TextIO] = {}
         for split, name in zip(self.splits, self.names(), strict=True):
             path = self.enter_context(self.store.stage(name))
@@ -78,7 +78,7 @@ class NemoManifests(Manifests):
 
 
 def seconds_of(entry: IndexEntry) -> float:
-    """Return how long an exported file is: exactly where its samples were counted."""
+    """Return the length of an exported file, exact if its samples were counted."""
     if entry["frames"] is None:
         return float(entry["duration_ms"]) / 1_000
     return float(entry["frames"]) / float(entry["sample_rate_hz"])

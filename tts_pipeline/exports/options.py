@@ -1,4 +1,4 @@
-"""Options of an export, checked before anything is written."""
+"""Check the options of an export before anything is written."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tts_pipeline.exports.splits import parse_splits
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
-    """An export's settings, as they were given; ``export`` says what they mean."""
+    """The arguments of ``export``, as given; see there."""
 
     as_: str
     name: str | None
@@ -31,10 +31,10 @@ class ExportOptions:
     sample_rate_hz: int | None
 
     def plan(self, source: DatasetLike, on_rows: OnRows) -> ExportPlan:
-        """Check everything, and return what is to be done.
+        """Check all options against the dataset, and return the plan of the export.
 
         Raises:
-            ConfigurationError: Something is wrong; says what there is instead.
+            ConfigurationError: An option is wrong; the hint lists the valid values. Never retried.
             StorageError: The dataset cannot be read.
         """
         check_export_format(self.as_)
@@ -52,7 +52,7 @@ class ExportOptions:
         return plan
 
     def template(self) -> NameTemplate:
-        """Return how files are named."""
+        """Return the template of the files' names."""
         if self.name is None:
             folder = "" if self.as_ == "files" else "audio/"
             return parse_template(f"{folder}{'{split}/' if self.split is not None else ''}{{utterance_id}}.{{ext}}")
@@ -60,16 +60,16 @@ class ExportOptions:
             raise ConfigurationError(f"an export as {self.as_} has no audio files to name", hint="leave `name` out")
         if self.as_ == "nemo" and "/" not in self.name:
             raise ConfigurationError(
-                f"`name={self.name!r}`: NeMo looks for a relative path beside its manifest only where it has a folder",
+                f"`name={self.name!r}`: NeMo resolves a path relative to its manifest only if the path has a folder",
                 hint=f"use 'audio/{self.name}'",
             )
         return parse_template(self.name)
 
     def to_json(self, dataset: str) -> dict[str, Any]:
-        """Return what the destination remembers."""
+        """Return the settings that are stored at the destination."""
         values = {"dataset": dataset, **asdict(self)}
         if isinstance(self.split, Mapping):
-            values["split"] = {name: float(share) for name, share in self.split.items()}  # also NumPy's
+            values["split"] = {name: float(share) for name, share in self.split.items()}  # NumPy numbers too
         del values["as_"]
         return values
 

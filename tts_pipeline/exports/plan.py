@@ -1,4 +1,4 @@
-"""The plan of an export: its options checked against the dataset."""
+"""Plan an export: select the rows of a dataset, their splits and their values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tts_pipeline.schema import SPEECH, speech_schema
 
 KEY = ("utterance_id", "take")
 EXT, SPLIT = "ext", "split"
-"""What a name may be made of beside the columns."""
+"""The fields of a name template besides the columns."""
 
 OnRows = Callable[[int, int], None]
 """Called with the number of the dataset's rows that are done, and the number of all."""
@@ -25,9 +25,9 @@ OnRows = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class ExportPlan:
-    """An export that can be made, of the speech files of finished parts; a filter of None exports all rows.
+    """A checked export of the speech files of finished parts; a filter of None exports all rows.
 
-    ``has_splits`` is False where ``splits`` has one for all rows.
+    ``has_splits`` is False if ``splits`` is one split for all rows.
     """
 
     dataset: DatasetReader
@@ -39,7 +39,7 @@ class ExportPlan:
     on_rows: OnRows
 
     def groups(self, columns: tuple[str, ...]) -> Iterator[tuple[RowGroup, list[ExportRow]]]:
-        """Yield row groups with those of their rows that are exported, and their values in these columns."""
+        """Yield each row group with its exported rows and their values in ``columns``."""
         filter_columns = self.filter.columns if self.filter else ()
         rows_done, total_rows = 0, self._source_rows()
         names = tuple(dict.fromkeys((*KEY, *columns, *filter_columns)))
@@ -55,7 +55,7 @@ class ExportPlan:
         return self.dataset.descriptor.parts - len(self.dataset.parts)
 
     def schema(self) -> pa.Schema | None:
-        """Return the schema of the speech table; None where there is no speech yet. Blocking."""
+        """Return the schema of the speech table; None if no part is finished yet. Blocking."""
         if not self.files:
             return None
         own = {column.name for column in SPEECH}
@@ -79,7 +79,7 @@ class ExportPlan:
 
 @dataclass(frozen=True, slots=True)
 class ExportRow:
-    """A row that is exported: its position in its row group, its split, and its values by column."""
+    """An exported row: its position in its row group, its split, and its values by column."""
 
     position: int
     split: str

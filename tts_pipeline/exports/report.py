@@ -1,4 +1,4 @@
-"""The result of an export."""
+"""Hold the figures of an export."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from tts_pipeline.models import HOUR_MS
 
 @dataclass(slots=True)
 class Export:
-    """What an export came to.
+    """The figures of an export.
 
     Args:
         as_: The format.
-        destination: Where it is.
-        rows: Utterances that are in it.
-        splits: The same by split; empty where none were asked for.
-        audio_ms: Of these, together.
+        destination: The folder or URL of the export.
+        rows: The number of exported utterances.
+        splits: The same by split; empty if the export has no splits.
+        audio_ms: The length of all exported audio.
         written: Audio files that were written; 0 for ``huggingface``, which has none.
-        unchanged: Audio files that were there already, as they are to be.
-        removed: Audio files of an earlier export that are no part of this one.
-        renamed: Audio files whose name is not what the template says; the index tells it.
-        failed: Utterances left out because their audio cannot be brought to the format, by id: the first ones.
-        failures: How many.
-        parts_left: Parts of the dataset that are not done, and not in it.
-        elapsed_s: Imports excluded.
+        unchanged: Audio files that existed already and were kept.
+        removed: Audio files of an earlier export that are not part of this one.
+        renamed: Audio files whose name differs from the template; the index has the column ``renamed``.
+        failed: Reasons by id, for the first utterances that are left out because their audio cannot be converted.
+        failures: The number of all such utterances.
+        parts_left: Unfinished parts of the dataset, which are left out.
+        elapsed_s: The time of the export, without imports.
     """
 
     as_: str
@@ -47,11 +47,11 @@ class Export:
 
     @property
     def has_files(self) -> bool:
-        """Whether there is an audio file for each utterance."""
+        """Whether the export has an audio file for each utterance."""
         return has_audio_files(self.as_)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the counts by name, for JSON."""
+        """Return the figures as plain values for JSON."""
         return {
             "as": self.as_,
             "destination": self.destination,
@@ -69,7 +69,7 @@ class Export:
         }
 
     def add(self, split: str | None, duration_ms: int) -> None:
-        """Count an utterance; the split is None where none were asked for."""
+        """Count an utterance; the split is None if the export has no splits."""
         self.rows += 1
         self.audio_ms += duration_ms
         if split is not None:
@@ -84,4 +84,4 @@ class Export:
 
 
 MAX_FAILURES_LISTED = 20
-"""Failures that are told by id."""
+"""The most failures that ``Export.failed`` lists."""

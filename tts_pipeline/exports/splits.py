@@ -1,4 +1,4 @@
-"""Splits (train, validation): an utterance's split depends on its id alone."""
+"""Divide utterances into splits (train, validation) by their ids alone."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from fractions import Fraction
 from tts_pipeline.errors import ConfigurationError
 
 DEFAULT_SPLIT = "train"
-"""The split of everything where none was asked for: what Hugging Face calls data that is not divided."""
+"""The split of all rows of an export without splits: the name that Hugging Face gives undivided data."""
 
 _HASHES = 2**64
-_HINT = "write train=0.98,validation=0.02; the shares add up to 1 at most"
+_HINT = "give shares such as train=0.98,validation=0.02, which add up to 1 at most"
 
 
 @dataclass(frozen=True, slots=True)
 class Splits:
     """Shares of the utterances, by name, in the order in which they divide the hashes.
 
-    An utterance's hash is the first 64 bits of the SHA-256 of its id, as a share of 2**64. It is in the first split
-    below whose upper bound its hash is, so that it stays there when the dataset grows, is filtered or is made anew,
-    and all takes of one text stay together.
+    An utterance's hash is the first 64 bits of the SHA-256 of its id. The utterance is in the first split whose bound
+    is above its hash, so that it stays there when the dataset grows, is filtered or is rebuilt, and all takes of one
+    id stay together.
 
-    ``bounds`` are name -> the first hash beyond it, ascending.
+    ``bounds`` maps each name to the first hash beyond its split, ascending.
     """
 
     bounds: Mapping[str, int]
 
     def of(self, utterance_id: str) -> str | None:
-        """Return the split of an utterance; None where the shares leave it out."""
+        """Return the split of an utterance; None if the shares leave it out."""
         hash_value = int.from_bytes(hashlib.sha256(utterance_id.encode()).digest()[:8], "big")
         return next((name for name, bound in self.bounds.items() if hash_value < bound), None)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All of them, in order."""
+        """The names of all splits, in order."""
         return tuple(self.bounds)
 
 
 def parse_splits(shares: str | Mapping[str, float] | None) -> Splits:
-    """Read shares as they are given: ``train=0.98,validation=0.02``, or by name; None is one split of everything."""
+    """Parse shares, as text (``train=0.98,validation=0.02``) or by name; None is one split of all rows."""
     if shares is None:
         return Splits({DEFAULT_SPLIT: _HASHES})
     pairs = _parse_pairs(shares) if isinstance(shares, str) else [(name, str(share)) for name, share in shares.items()]
@@ -51,8 +51,8 @@ def parse_splits(shares: str | Mapping[str, float] | None) -> Splits:
     upper = Fraction(0)
     for name, text in pairs:
         upper += _parse_share(name, text)
-        # datasets 5.2 takes words only, has "all" stand for all splits, and a split is a part of file names: some
-        # disks take train and Train for one.
+        # datasets 5.2 allows words only and reserves "all" for all splits; and a split is part of file names, where
+        # some disks take train and Train for the same name.
         used_names = {"all", *(known.lower() for known in bounds)}
         if not re.fullmatch(r"[A-Za-z0-9_]+", name) or name.lower() in used_names:
             raise ConfigurationError(f"a split cannot be named {name!r}", hint="use a word, once, other than 'all'")
