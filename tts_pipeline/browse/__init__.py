@@ -1,1 +1,1 @@
-"""A page on this machine to listen to a dataset and read its bill, straight from its Parquet files."""
+"""Serve a page on this machine to listen to a dataset and read its bill, directly from its Parquet files."""

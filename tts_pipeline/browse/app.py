@@ -1,4 +1,4 @@
-"""The page's HTTP application: static files and queries. It answers GET only and changes nothing."""
+"""Answer the page's HTTP requests: static files and queries, GET only, without changing anything."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 STATIC = Path(__file__).parent / "static"
 CACHED_CLIPS = 16
-"""Audio that was last asked for: a player asks for one file in several pieces."""
+"""Clips that are kept in memory, because a player requests one file in several pieces."""
 
 _TYPES = {"wav": "audio/wav", "mp3": "audio/mpeg", "flac": "audio/flac", "ogg": "audio/ogg", "opus": "audio/ogg"}
 _SINGLE_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
@@ -33,14 +33,14 @@ _NO_CACHE = {"Cache-Control": "no-cache"}
 
 
 class BrowseApp:
-    """A dataset as a web application; ``host`` is the name or address that the server answers on."""
+    """A dataset as a web application; ``host`` is the name or address on which the server answers."""
 
     def __init__(self, store: Store, host: str) -> None:
         self._host = host
         self._show(Snapshot(store))
 
     def application(self) -> web.Application:
-        """Return the application."""
+        """Return the application with its routes and middlewares."""
         application = web.Application(middlewares=[guard_middleware(self._host), _errors_as_json])
         application.add_routes(
             [
@@ -61,7 +61,7 @@ class BrowseApp:
         self._read_clip = lru_cache(CACHED_CLIPS)(partial(read_clip, snapshot.dataset))
 
     async def _read_ahead(self, _: web.Application) -> None:
-        """Read the rows before anybody asks; whoever asks meets the error, if there is one."""
+        """Read the rows before the first request; an error is raised again by the request that needs them."""
         self._preload = asyncio.get_running_loop().run_in_executor(None, self._snapshot.rows)
         self._preload.add_done_callback(Future.exception)
 
@@ -70,7 +70,7 @@ class BrowseApp:
         return web.FileResponse(STATIC / "index.html", headers=_NO_CACHE)
 
     def _refresh(self) -> None:
-        """Whoever opens the page anew sees what was published meanwhile."""
+        """Take a new snapshot if parts were published since the last one."""
         if not self._snapshot.is_current():
             self._show(Snapshot(self._snapshot.dataset.store))
 
@@ -102,7 +102,7 @@ class BrowseApp:
 
 
 class JsonResponse(web.Response):
-    """An answer in JSON: money as text, moments as ISO 8601."""
+    """An answer in JSON: money as text, times in ISO 8601."""
 
     def __init__(self, value: Any, status: int = 200) -> None:
         body = orjson.dumps(value, default=_json_default)
@@ -112,7 +112,7 @@ class JsonResponse(web.Response):
 def _json_default(value: Any) -> Any:
     if isinstance(value, Decimal):
         return f"{value:f}"
-    if isinstance(value, bytes):  # in a column that came with the source
+    if isinstance(value, bytes):  # in a passed-through column of the source
         return f"{len(value)} bytes"
     return str(value)
 
@@ -129,12 +129,12 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
 
 def _or_not_found(value: T | None) -> T:
     if value is None:
-        raise web.HTTPNotFound(text="there is no such row\n")
+        raise web.HTTPNotFound(text="the dataset has no such row\n")
     return value
 
 
 def _clip_response(request: web.Request, clip: Clip) -> web.Response:
-    """Answer with a sound, or with the piece of it that is asked for."""
+    """Answer with a clip, or with the byte range of it that the request names."""
     size, etag = len(clip.data), f'"{clip.sha256}"'
     headers = {"Accept-Ranges": "bytes", "ETag": etag, **_NO_CACHE}
     is_same = request.headers.get("If-Range", etag) == etag
@@ -149,9 +149,9 @@ def _clip_response(request: web.Request, clip: Clip) -> web.Response:
 
 
 def _parse_range(header: str | None, size: int) -> range | None:
-    """Return the bytes that a ``Range`` header asks for (RFC 9110, section 14); empty where the file has no such bytes.
+    """Return the bytes of a ``Range`` header (RFC 9110, section 14); empty if the file has no such bytes.
 
-    None, which is the whole file, for anything but a single range.
+    None is the whole file: for any header other than a single range.
     """
     match = _SINGLE_RANGE.fullmatch(header or "")
     if match is None or not any(match.groups()):

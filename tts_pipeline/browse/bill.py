@@ -1,4 +1,4 @@
-"""Figures of the bill tab: usage added up several ways, and statistics of the audio."""
+"""Compute the figures of the bill tab: sums of usage by several keys, and histograms of the audio."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tts_pipeline.report.usage import (
 
 MAX_TAGS = 12
 MAX_VALUES = 40
-"""Rows of a breakdown that are given, the most expensive ones: a tag may have a value of its own for each row."""
+"""The most rows of a breakdown, the most expensive ones: a tag may have another value for each row."""
 
 _BINS = 40
 _LEAST_BINS = 8
@@ -37,12 +37,12 @@ _RANK = ("cost_upper_bound", "characters_upper_bound", "requests")
 
 
 def bill_figures(dataset: DatasetLike, rows: pl.DataFrame, open_parts: Sequence[OpenPart] = ()) -> dict[str, Any]:
-    """Add up a dataset's bill, of the rows of ``RowTable``. Blocking; a second or two for a million requests.
+    """Add up a dataset's bill; ``rows`` are those of ``RowTable``. Blocking; a second or two for a million requests.
 
     Returns:
-        Rows of ``usage_report``, each for one currency: ``totals``; ``over_time``, each with its ``start``, a step
-        of ``step_s`` long; ``failures``, by ``error_code`` and ``outcome``; in ``by`` for model, voice and each tag
-        those of each ``value``, the most expensive first. ``duration`` and ``pace`` are histograms, in seconds and in
+        Rows of ``usage_report``, each for one currency: ``totals``; ``over_time``, each with the ``start`` of a step of
+        ``step_s`` seconds; ``failures``, by ``error_code`` and ``outcome``; ``by``, for model, voice and each tag the
+        rows of each ``value``, the most expensive first. ``duration`` and ``pace`` are histograms, in seconds and in
         seconds per character.
     """
     usage = usage_with_open_parts([dataset], open_parts)
@@ -76,11 +76,11 @@ def bill_figures(dataset: DatasetLike, rows: pl.DataFrame, open_parts: Sequence[
 
 
 def histogram(values: pl.Series) -> dict[str, Any]:
-    """Count values in bins of one round width.
+    """Count values in bins of the same round width.
 
     Returns:
-        ``start`` of the first bin, ``width``, ``counts``, ``median``, and ``beyond``: how many of the last bin's are
-        past its end, so that a few outliers do not hide all others. Empty where there are no values.
+        ``start`` of the first bin, ``width``, ``counts``, ``median``, and ``beyond``: the number of values past the end
+        of the last bin, which counts them too, so that a few outliers do not hide the rest. Empty without values.
     """
     numbers = values.drop_nulls().to_numpy()
     numbers = numbers[np.isfinite(numbers)]
@@ -106,13 +106,13 @@ def histogram(values: pl.Series) -> dict[str, Any]:
 
 
 def round_width_up(width: float) -> float:
-    """Return the next of 1, 2, 5, 10, ... times a power of ten."""
+    """Round up to 1, 2 or 5 times a power of ten."""
     power = 10.0 ** floor(log10(width))
     return next(float(step * power) for step in (1, 2, 5, 10) if step * power >= width * (1 - 1e-9))
 
 
 def chart_step(first: datetime | None, last: datetime | None) -> timedelta:
-    """Return how long a step of a chart from ``first`` to ``last`` is; None where nothing was sent."""
+    """Return the length of a step in a chart from ``first`` to ``last``; both are None if nothing was sent."""
     span = last - first if first is not None and last is not None else timedelta()
     candidates = (step for step in _STEPS if span <= step * _POINTS)
     return next(candidates, timedelta(days=28 * ceil(span / timedelta(days=28) / _POINTS)))

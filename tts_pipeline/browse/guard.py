@@ -1,4 +1,4 @@
-"""Access control of the page: who may ask, and what a browser may do with an answer."""
+"""Control access to the page: refuse foreign host names, and restrict browsers by response headers."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ CONTENT_SECURITY_POLICY = "; ".join(
     [
         "default-src 'none'",
         *(f"{kind}-src 'self'" for kind in ("script", "style", "img", "media", "connect")),
-        *(f"{what} 'none'" for what in ("base-uri", "form-action", "frame-ancestors")),
+        *(f"{directive} 'none'" for directive in ("base-uri", "form-action", "frame-ancestors")),
         "require-trusted-types-for 'script'",
         "trusted-types 'none'",
     ]
 )
-"""Nothing but the page's own files; text is text, since no sink of markup takes any."""
+"""Only the page's own files load, and text stays text, because no DOM sink takes markup."""
 
 _HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
@@ -30,16 +30,16 @@ _HEADERS = {
 
 
 def guard_middleware(host: str) -> Middleware:
-    """Return a middleware that refuses foreign names and says with every answer what it may do.
+    """Return a middleware that refuses foreign host names and adds security headers to every answer.
 
-    A site can have its own name resolve to this machine and so read the page as its own (DNS rebinding); but the
-    browser then tells that name. An address cannot be had by anybody else, nor can ``localhost``.
+    A site can let its own name resolve to this machine and read the page as its own (DNS rebinding), but then the
+    browser sends that name as ``Host``. No site can own an IP address of this machine, or ``localhost``.
     """
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         if not is_own_name(request.headers.get("Host", ""), host):
-            raise web.HTTPForbidden(text="this page is not served under that name\n", headers=_HEADERS)
+            raise web.HTTPForbidden(text="this page is not served under this host name\n", headers=_HEADERS)
         try:
             response = await handler(request)
         except web.HTTPException as error:
@@ -52,7 +52,7 @@ def guard_middleware(host: str) -> Middleware:
 
 
 def is_own_name(host_header: str, host: str) -> bool:
-    """Return whether a ``Host`` header is an address, ``localhost`` or the name that was chosen."""
+    """Return whether a ``Host`` header is an IP address, ``localhost`` or the server's own ``host``."""
     try:
         name = urlsplit(f"//{host_header}").hostname or ""
     except ValueError:

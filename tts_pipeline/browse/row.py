@@ -1,4 +1,4 @@
-"""One row in full: its columns, its requests and its audio, read from its own row group only."""
+"""Read one row in full, its columns, its requests and its audio, from its own row group only."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _REQUEST_COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class RowAddress:
-    """The place of a row: ``speech`` or ``rejects``, the part as ``part-00007``, and its number in the file, from 0."""
+    """The address of a row: its table (``speech`` or ``rejects``), its part (``part-00007``), its number from 0."""
 
     table: str
     part: str
@@ -42,7 +42,7 @@ class RowAddress:
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A row's audio, with the format that its bytes have; ``refusal`` is the reason to give no player the audio."""
+    """A row's audio, its format and its hash; ``refusal`` is the reason not to send the audio to a player."""
 
     data: bytes
     format: str
@@ -51,7 +51,7 @@ class Clip:
 
 
 def parse_row_address(table: str, part: str, number: str) -> RowAddress | None:
-    """Return a place that a URL names; None when there can be none of that name."""
+    """Parse the address in a URL; None if no row can have it."""
     if table not in {"speech", "rejects"} or not _PART.fullmatch(part) or not re.fullmatch("[0-9]{1,9}", number):
         return None
     return RowAddress(table, part, int(number))
@@ -60,7 +60,7 @@ def parse_row_address(table: str, part: str, number: str) -> RowAddress | None:
 def read_row(dataset: DatasetReader, address: RowAddress) -> dict[str, Any] | None:
     """Return a row's columns, without the audio's bytes, as ``row``, and its requests as ``requests``. Blocking.
 
-    Columns that came with the source are together under ``input``. None when there is no such row.
+    Passed-through columns of the source are grouped under ``input``. None if the row does not exist.
     """
     row = _read(dataset, address)
     if row is None:
@@ -72,7 +72,7 @@ def read_row(dataset: DatasetReader, address: RowAddress) -> dict[str, Any] | No
 
 
 def read_clip(dataset: DatasetReader, address: RowAddress) -> Clip | None:
-    """Return a row's audio; None when there is none. Blocking."""
+    """Return a row's audio; None if the row does not exist or is a reject. Blocking."""
     if address.table != "speech":
         return None
     row = _read(dataset, address, ("audio", "audio_format", "audio_sha256", "segments"))
@@ -88,7 +88,7 @@ def read_clip(dataset: DatasetReader, address: RowAddress) -> Clip | None:
 
 
 def _require(store: Store, address: RowAddress, row: Mapping[str, Any], names: Iterable[str]) -> None:
-    """Make sure that a row has the columns that every version has written, and that its audio is told."""
+    """Check that a row has the columns that every version has written, and that those of the audio are not null."""
     for name in names:
         if name not in row or (row[name] is None and name in _REQUIRED_COLUMNS):
             raise _damaged(store, address, name)
@@ -99,7 +99,7 @@ def _damaged(store: Store, address: RowAddress, column: str) -> StorageError:
 
 
 def _refusal(data: bytes, max_s: float) -> str | None:
-    """Return why a browser must not decode a file: it would take the memory of hours; None for any other file."""
+    """Return the reason why a browser must not decode a file that would take hours of memory; None for other files."""
     try:
         make_playable(data, complete=True, max_s=max_s)
     except UnreadableError as error:
@@ -115,10 +115,10 @@ def _read(dataset: DatasetReader, address: RowAddress, columns: Sequence[str] | 
 
 
 def _value(scalar: pa.Scalar) -> Any:
-    """Return a value as Python has it; as text what it does not have, in columns that came with the source."""
+    """Return a value as Python's type; as text if Python has none, which passed-through columns may contain."""
     try:
         return scalar.as_py()
-    except (ValueError, OverflowError):  # nanoseconds, where there is no pandas, and years beyond 9999
+    except (ValueError, OverflowError):  # nanoseconds without pandas, and years beyond 9999
         if isinstance(scalar, pa.StructScalar):
             return {name: _value(child) for name, child in scalar.items()}
         if isinstance(scalar, pa.ListScalar):

@@ -1,4 +1,4 @@
-"""A query for rows: filter, order and page, parsed from an untrusted URL."""
+"""Parse a query for rows (filter, order and page) from an untrusted URL."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import polars as pl
 from tts_pipeline.errors import ConfigurationError
 
 MAX_PAGE_ROWS = 500
-"""Rows that are given at one time, at most."""
+"""The most rows of one page."""
 
 NO_VALUE = "-"
-"""Asks for rows without a voice, a language or a flag."""
+"""Selects rows without a voice, a language or a flag."""
 
 ANY_FLAG = "*"
-"""Asks for rows with whatever flag."""
+"""Selects rows with any flag."""
 
 SORT_KEYS: Mapping[str, pl.Expr] = {
     **{name: pl.col(name) for name in ("utterance_id", "text", "voice", "language", "duration_ms", "attempts")},
     "characters": pl.col("characters_billed"),
-    # Polars 2.1 sorts a million decimals in 22 s, floats in 0.1 s; only the order is of these.
+    # Polars 2.1 sorts a million decimals in 22 s, floats in 0.1 s; floats serve the order only.
     "cost": pl.col("cost").cast(pl.Float64),
     "flags": pl.col("quality").list.len(),
 }
@@ -32,10 +32,10 @@ _RANGE_COLUMNS: Mapping[str, pl.Expr] = {"seconds": pl.col("duration_ms") / 1_00
 
 @dataclass(frozen=True, slots=True)
 class RowQuery:
-    """Rows in an order.
+    """The rows of a page: conditions, order, offset and limit.
 
-    Conditions are name -> text, as in the URL; only known names, none empty. ``sort`` is a name of ``SORT_KEYS``; None
-    is the order of the dataset. Nulls are last in any case.
+    Conditions are pairs of a known name and a text that is not empty, as in the URL. ``sort`` is a name of
+    ``SORT_KEYS``; None is the order of the dataset. Nulls are always last.
     """
 
     conditions: tuple[tuple[str, str], ...] = ()
@@ -46,19 +46,19 @@ class RowQuery:
 
     @property
     def is_unfiltered(self) -> bool:
-        """Whether all rows are asked for, in the order of the dataset."""
+        """Whether the query selects all rows, in the order of the dataset."""
         return not self.conditions and self.sort is None
 
     def condition(self) -> pl.Expr:
-        """Return which rows are asked for."""
+        """Return the condition of all selected rows."""
         return pl.all_horizontal(pl.lit(True), *(_condition(name, text) for name, text in self.conditions))
 
 
 def parse_row_query(query: Mapping[str, str]) -> RowQuery:
-    """Read the query of a URL: ``q``, ``status``, ``voice``, ``seconds_from``, ``sort=-cost``, ``offset``, ..."""
+    """Parse the query of a URL: ``q``, ``status``, ``voice``, ``seconds_from``, ``sort=-cost``, ``offset``, ..."""
     sort = query.get("sort", "")
     if sort.removeprefix("-") not in {"", *SORT_KEYS}:
-        raise ConfigurationError(f"rows cannot be sorted by {sort!r}", hint=f"by one of {', '.join(SORT_KEYS)}")
+        raise ConfigurationError(f"rows cannot be sorted by {sort!r}", hint=f"sort by one of {', '.join(SORT_KEYS)}")
     row_query = RowQuery(
         conditions=tuple((name, query[name]) for name in _CONDITION_NAMES if query.get(name)),
         sort=sort.removeprefix("-") or None,
@@ -98,7 +98,7 @@ def _condition(name: str, text: str) -> pl.Expr:
 
 
 def _search(text: str) -> pl.Expr:
-    """Find text whatever its case, in what is told of a row; not as a pattern."""
+    """Find a literal text in any case, in the text, the id or the error message of a row."""
     pattern = f"(?i){pl.escape_regex(text)}"
     matches = (pl.col(name).str.contains(pattern).fill_null(False) for name in ("text", "utterance_id", "message"))
     return pl.any_horizontal(*matches)

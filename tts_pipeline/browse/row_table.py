@@ -1,4 +1,4 @@
-"""The small columns of all rows in memory: searched, sorted and paged."""
+"""Search, sort and page the rows of a dataset, whose small columns are in memory."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ _FILE = "__file__"
 
 
 class FileSpan(NamedTuple):
-    """A file of the dataset, and the place of its first row in a frame that holds all of its rows."""
+    """A file of the dataset, and the number of its first row in the frame of all rows."""
 
     name: str
     first_row: int
 
 
 class RowTable:
-    """Rows of a dataset: all speech, part by part, then all rejects. For many threads.
+    """The rows of a dataset: all speech, part by part, then all rejects. Safe for many threads.
 
     A million rows of a hundred characters take about 150 MB.
     """
@@ -57,7 +57,7 @@ class RowTable:
         self._select = lru_cache(_CACHED_ORDERS)(partial(_select_rows, frame))
 
     def page(self, query: RowQuery) -> tuple[int, list[dict[str, Any]]]:
-        """Return how many rows were asked for, and those of the page, with ``table``, ``part`` and ``number``."""
+        """Return the number of selected rows, and the rows of the page, with ``table``, ``part`` and ``number``."""
         if query.is_unfiltered:
             total, page = self.frame.height, self.frame.slice(query.offset, query.limit)
             row_numbers = list(range(query.offset, query.offset + page.height))
@@ -72,7 +72,7 @@ class RowTable:
         ]
 
     def values(self) -> dict[str, list[tuple[str | None, int]]]:
-        """Return what can be filtered by, with the number of rows of each, the most frequent first."""
+        """Return the values to filter by, with the number of rows of each, the most frequent first."""
         counted = {name: self.frame[name] for name in ("voice", "language", "error_code")}
         counted["flag"] = self.frame["quality"].explode(empty_as_null=False)
         return {name: _counts(series, nulls=name in {"voice", "language"}) for name, series in counted.items()}
@@ -84,7 +84,7 @@ class RowTable:
 
 
 def _select_rows(frame: pl.DataFrame, query: RowQuery) -> pl.Series:
-    """Return the numbers of the rows that a query asks for, in its order."""
+    """Return the numbers of the rows that a query selects, in its order."""
     selection = frame.lazy().with_row_index("row_number").filter(query.condition())
     if query.sort is not None:
         by = SORT_KEYS[query.sort]
@@ -95,7 +95,7 @@ def _select_rows(frame: pl.DataFrame, query: RowQuery) -> pl.Series:
 def read_rows(dataset: DatasetReader, files: Mapping[str, Sequence[str]]) -> RowTable:
     """Read the rows of files of ``speech`` and of ``rejects``. Blocking.
 
-    The dataset's job tells where in a reject's input row text and voice are.
+    The dataset's job names the columns of text and voice in the input row of a reject.
     """
     frame, spans = pl.DataFrame(schema=_SCHEMA), list[FileSpan]()
     tables = (("speech", _speech_expressions()), ("rejects", _reject_expressions(dataset.descriptor.job)))
@@ -111,7 +111,7 @@ def read_rows(dataset: DatasetReader, files: Mapping[str, Sequence[str]]) -> Row
 def _read_table(
     dataset: DatasetReader, table: str, names: Sequence[str], expressions: Sequence[pl.Expr]
 ) -> tuple[pl.DataFrame, list[FileSpan]]:
-    """Read files of a table one after the other, and return which rows are whose."""
+    """Read files of a table one after the other; return their rows and the span of each file."""
     frame = scan_table(dataset, table, names, _FILE).select(*expressions, _FILE).collect()
     files = frame.select(pl.col(_FILE).rle()).unnest(_FILE)
     first_rows = itertools.accumulate(files["len"], initial=0)
@@ -135,7 +135,7 @@ def _input_column(column: str) -> pl.Expr:
 
 
 def _cast_all(expressions: Mapping[str, pl.Expr]) -> list[pl.Expr]:
-    """Return all columns, in order and of their types; what is not chosen is null."""
+    """Return all columns of the schema, in order and with their types; missing expressions become null."""
     return [expressions.get(name, pl.lit(None)).cast(kind).alias(name) for name, kind in _SCHEMA.items()]
 
 

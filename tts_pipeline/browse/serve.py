@@ -1,4 +1,4 @@
-"""Serve the page: listen, announce the address, end on a signal."""
+"""Serve the page: listen, announce the address, and stop on a signal."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _SHUTDOWN_S = 1.0
 def serve(store: Store, host: str, port: int, ready: Callable[[str], None]) -> None:
     """Serve the page of a dataset until SIGTERM or SIGINT; ``ready`` gets its URL once it can be opened. Blocking.
 
-    Port 0 is any free one.
+    Port 0 chooses a free port.
 
     Raises:
-        ConfigurationError: There is no dataset, or the address cannot be had.
+        ConfigurationError: The store holds no dataset, or the address is not available.
         StorageError: The dataset cannot be read.
     """
     asyncio.run(in_daemon_threads(_serve(BrowseApp(store, host), host, port, ready)))
@@ -34,7 +34,7 @@ async def _serve(app: BrowseApp, host: str, port: int, ready: Callable[[str], No
 
     def stop() -> None:
         stopped.set()
-        for number in _STOP_SIGNALS:  # a second one ends what hangs, such as a store that is being read
+        for number in _STOP_SIGNALS:  # a second signal ends the process, even if a read of the store hangs
             loop.remove_signal_handler(number)
 
     for number in _STOP_SIGNALS:
@@ -54,7 +54,7 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> str:
     except (OSError, OverflowError) as error:
         raise ConfigurationError(
             f"the page cannot be served on {host}:{port}: {getattr(error, 'strerror', None) or error}",
-            hint="choose another port, or 0 for any free one",
+            hint="choose another port, or 0 for a free one",
         ) from error
     address, bound_port = runner.addresses[0][:2]
     return f"http://[{address}]:{bound_port}/" if ":" in address else f"http://{address}:{bound_port}/"

@@ -1,4 +1,4 @@
-"""A dataset at one moment: its files, and the tables read from them so far."""
+"""Hold a dataset at one moment: its files, and the tables that were read from them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tts_pipeline.report.usage import open_parts
 from tts_pipeline.storage.store import Store
 
 _FIRST_FILES = 1
-"""Files that are read for the first page, while all of them are being read."""
+"""Files that are read for the first page, while all files are being read."""
 
 
 class Snapshot:
-    """What a dataset holds now. For many threads; everything is read once, by whoever wants it first."""
+    """The state of a dataset at one moment. Safe for many threads; each table is read once, at its first use."""
 
     def __init__(self, store: Store) -> None:
         self.dataset = DatasetReader.open(store)
@@ -31,7 +31,7 @@ class Snapshot:
         self._bill: dict[str, Any] | None = None
 
     def is_current(self) -> bool:
-        """Return whether nothing was published since. Blocking."""
+        """Return whether nothing was published since the snapshot. Blocking."""
         dataset = DatasetReader.open(self.dataset.store)
         now = (_list_files(dataset), dataset.descriptor, open_parts([dataset.store]))
         return now == (self.files, self.dataset.descriptor, self._open_parts)
@@ -42,9 +42,9 @@ class Snapshot:
             return self._rows
 
     def page(self, query: RowQuery) -> tuple[int | None, list[dict[str, Any]]]:
-        """Return how many rows were asked for, and a page of them; None is not known yet. Blocking.
+        """Return the number of selected rows (None if it is not known yet), and a page of them. Blocking.
 
-        The first page of a large dataset does not wait until all of it was read.
+        The first page of a large dataset does not wait until all rows are read.
         """
         if query.is_unfiltered and query.offset == 0 and "_rows" not in self.__dict__:
             rows = self._first_rows()
@@ -53,7 +53,7 @@ class Snapshot:
         return self.rows().page(query)
 
     def summary(self) -> dict[str, Any]:
-        """Return what the page tells of the dataset as a whole, and what can be filtered by. Blocking."""
+        """Return the figures of the dataset as a whole, and the values to filter by. Blocking."""
         frame, job = self.rows().frame, self.dataset.descriptor.job
         return {
             "root": self.dataset.store.root,
@@ -85,6 +85,6 @@ class Snapshot:
 
 
 def _list_files(dataset: DatasetReader) -> dict[str, list[str]]:
-    """Return the files of the tables, and under "" the names beside them."""
+    """Return the files by table, and under "" the files in the dataset's folder itself."""
     tables = {table: dataset.files(table) for table in ("speech", "rejects")}
     return {"": dataset.store.names(""), "usage": dataset.bill_files(), **tables}

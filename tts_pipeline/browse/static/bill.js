@@ -1,4 +1,4 @@
-// The bill: what was spent, confirmed and at most; when, on what, and what went wrong.
+// The bill: cost, confirmed and at most, over time and by model, voice and tag; and the failures.
 
 import { ask, count, el, money } from "./dom.js";
 import { bars, columns, steps } from "./charts.js";
@@ -57,7 +57,7 @@ function figures(total) {
     ["requests", "Requests", count(total.requests), "", `${count(total.succeeded)} succeeded${total.discarded ? `, ${count(total.discarded)} discarded` : ""}`],
     ["failed", "Failed", count(failed), "", `${share(failed, total.requests)} of requests${total.unknown ? `, ${count(total.unknown)} unknown` : ""}`],
     ["retries", "Retries", count(total.retries), "", `${share(total.retries, total.requests)} of requests`],
-    ...(total.open_parts ? [["open", "Open parts", count(total.open_parts), "", "their process runs, or was killed: at most all they may spend is counted; run the job again to know"]] : []),
+    ...(total.open_parts ? [["open", "Open parts", count(total.open_parts), "", "their processes run, or were killed: the most that they may spend is counted; run the job again to settle them"]] : []),
     ...(total.implausible ? [["implausible", "Usage that cannot be true", count(total.implausible), "",
       `requests as reported${total.cost_in_question === null ? "" : `, ${money(total.cost_in_question)} in question`}`]] : []),
     ...(total.requests_without_cost ? [["without", "Cost not known", count(total.requests_without_cost), "", "requests, not in the cost"]] : []),
@@ -69,7 +69,7 @@ function figures(total) {
 
 const share = (part, whole) => `${((100 * part) / Math.max(1, whole)).toFixed(part && part / whole < 0.01 ? 2 : 1)}%`;
 
-/** What is drawn: money where there is a price, else characters. */
+/** The figures to draw: money if the row has a cost, else characters. */
 function measure(row) {
   const priced = row.cost !== null;
   return {
@@ -116,7 +116,7 @@ function breakdown(title, name, rows, more, extra = null) {
 
 function tags(by, of) {
   const names = Object.keys(by).filter((name) => name.startsWith("tag:"));
-  if (!names.length) return card("", "By tag", el("p", { className: "quiet empty" }, "No tags: give some with --tag or --tag-column, and the bill is told apart by them."));
+  if (!names.length) return card("", "By tag", el("p", { className: "quiet empty" }, "No tags: give tags by --tag or --tag-column to group the bill by them."));
   const chosen = names.includes(state.tag) ? state.tag : names[0];
   const made = breakdown("By tag", chosen, of(by[chosen].rows), by[chosen].more, el("select", {
     "aria-label": "Tag", onchange: (event) => {

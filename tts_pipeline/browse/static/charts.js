@@ -1,4 +1,4 @@
-// Charts by uPlot, in the page's colours; each draws itself again when its place or the colours change.
+// Draw charts with uPlot, in the page's colours, and redraw each when its size or the colours change.
 
 import { ink } from "./dom.js";
 
@@ -82,7 +82,7 @@ export function columns(place, { start, width, counts, median }, what) {
   }));
 }
 
-// Without this a bar's width is the distance of its neighbours: a lonely one would be as wide as the chart.
+// By default a bar is as wide as the distance to its neighbours: a single bar would be as wide as the chart.
 const disp = (width) => ({ disp: { x0: { unit: 1, values: (chart) => chart.data[0] }, size: { unit: 1, values: (chart, series) => chart.data[series].map(() => width * 0.86) } } });
 
 const total = (values) => {

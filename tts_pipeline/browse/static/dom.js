@@ -1,4 +1,4 @@
-// Elements and words. Text only ever becomes text: nothing here, or elsewhere, takes markup.
+// Make elements and format values. A text stays text: no code of the page inserts markup.
 
 export const $ = (id) => document.getElementById(id);
 
@@ -34,7 +34,7 @@ export function span(ms) {
   return ms < 3_600_000 ? `${(ms / 60_000).toFixed(1)} min` : `${(ms / 3_600_000).toFixed(1)} h`;
 }
 
-/** Money comes as exact text; only zeros at its end are left out. */
+/** Format money, an exact decimal text, without trailing zeros. */
 export function money(text, digits = 2) {
   if (text === null) return "–";
   const [units, fraction = ""] = text.split(".");
@@ -45,14 +45,14 @@ export const moment = (iso) => iso.replace("T", " ").replace(/(\.\d{3})?\d*(\+00
 
 const probe = el("i", { hidden: true });
 
-/** A colour of the style sheet as a canvas takes it: of the scheme that holds now. */
+/** Return a colour of the style sheet for a canvas, in the current colour scheme. */
 export function ink(name) {
   if (!probe.isConnected) document.body.append(probe);
   probe.style.color = `var(${name})`;
   return getComputedStyle(probe).color;
 }
 
-/** Ask the server; an answer that is an error is thrown with what it says. */
+/** Request a path of the server; throw an error with the answer's message if it fails. */
 export async function ask(path, signal) {
   const response = await fetch(path, { signal });
   const type = response.headers.get("Content-Type") ?? "";

@@ -1,4 +1,4 @@
-// The table of rows: of a million rows those are made that are seen, and asked for by the page.
+// The table of rows: only visible rows have elements, and rows are requested page by page.
 
 import { ask, count, el, money, seconds } from "./dom.js";
 import { chosenRows } from "./state.js";
@@ -6,7 +6,7 @@ import { chosenRows } from "./state.js";
 const PAGE = 100;
 const KEPT_PAGES = 40;
 const OVERSCAN = 4;
-// Browsers stop at 17 (Firefox) to 33 million pixels: beyond this the bar's way is scaled to the rows.
+// Browsers limit an element to 17 (Firefox) to 33 million pixels: above this, scrolling is scaled to the rows.
 const MAX_HEIGHT = 8_000_000;
 
 const COLUMNS = [
@@ -43,7 +43,7 @@ export class Grid {
     }).observe(root);
   }
 
-  /** Show the rows that the state asks for, from one on. */
+  /** Show the rows that the state selects, from a given row on. */
   async show(sort, at = 0) {
     this.aborting?.abort();
     this.aborting = new AbortController();
@@ -73,7 +73,7 @@ export class Grid {
     this.counted(page.total);
   }
 
-  /** Take in how many rows there are, also when it is known only later. */
+  /** Set the number of rows, which may be known only after the first page. */
   counted(total) {
     if (total === null) return;
     this.total = total;
@@ -82,7 +82,7 @@ export class Grid {
     this.handlers.counted(total);
   }
 
-  /** Mark a row as the chosen one, in sight; -1 is none. */
+  /** Mark a row as the chosen row and scroll to it; -1 is none. */
   mark(index) {
     this.active = Math.min(index, this.total - 1);
     if (this.active >= 0) this.#scrollTo(this.active);
@@ -95,7 +95,7 @@ export class Grid {
     this.mark(Math.max(index, 0));
     const wanted = this.active;
     const page = await this.#page(Math.floor(wanted / PAGE), this.aborting.signal);
-    const row = page?.rows[wanted % PAGE]; // none where the rows were just filtered, and the click was for an old one
+    const row = page?.rows[wanted % PAGE]; // undefined if the rows were filtered just before the click
     if (row && this.active === wanted) this.handlers.chosen(row, wanted);
   }
 
@@ -159,7 +159,7 @@ export class Grid {
     return (this.root.clientHeight - this.headHeight) / this.rowHeight;
   }
 
-  /** The first row in sight, with the share of it that is out of sight. */
+  /** The first visible row, as a fraction: the part after the point is scrolled out of sight. */
   #first() {
     if (!this.#scaled) return this.root.scrollTop / this.rowHeight;
     return Math.min(1, this.root.scrollTop / this.#way) * (this.total - this.#seen);
@@ -173,7 +173,7 @@ export class Grid {
   }
 
   #draw() {
-    if (!this.rowHeight || !this.aborting) return; // no rows are asked for yet: the bill is shown, say
+    if (!this.rowHeight || !this.aborting) return; // no rows are requested yet, for example while the bill is shown
     const first = this.#first();
     const from = Math.max(0, Math.floor(first) - OVERSCAN);
     const until = Math.min(this.total, Math.ceil(first + this.#seen) + OVERSCAN);

@@ -1,17 +1,17 @@
-// The keyboard: each key once, with what it does, for the hands and for the help.
+// The keyboard shortcuts: each key with its action, and its description in the help.
 
 export const KEYS = [
   [["j", "ArrowDown"], "next row", ({ grid }) => grid.move(1)],
-  [["k", "ArrowUp"], "row before", ({ grid }) => grid.move(-1)],
-  [["PageDown"], "a page on", ({ grid }) => grid.move(grid.fit)],
+  [["k", "ArrowUp"], "previous row", ({ grid }) => grid.move(-1)],
+  [["PageDown"], "a page forward", ({ grid }) => grid.move(grid.fit)],
   [["PageUp"], "a page back", ({ grid }) => grid.move(-grid.fit)],
   [["g", "Home"], "first row", ({ grid }) => grid.choose(0)],
   [["G", "End"], "last row", ({ grid }) => grid.choose(grid.total - 1)],
   [[" ", "Enter"], "play, pause", ({ panel }) => panel.player?.toggle()],
-  [["ArrowRight"], "a second on", ({ panel }) => panel.player?.skip(1)],
+  [["ArrowRight"], "a second forward", ({ panel }) => panel.player?.skip(1)],
   [["ArrowLeft"], "a second back", ({ panel }) => panel.player?.skip(-1)],
   [["]"], "next word", ({ panel }) => panel.player?.step(1)],
-  [["["], "word before", ({ panel }) => panel.player?.step(-1)],
+  [["["], "previous word", ({ panel }) => panel.player?.step(-1)],
   [["/"], "search", ({ search }) => search()],
   [["Escape"], "close the row", ({ close }) => close()],
   [["1"], "listen", ({ turn }) => turn("listen")],
@@ -25,7 +25,7 @@ export const LABELS = {
 
 const ANYWHERE = ["1", "2", "?"];
 
-/** Follow keys, but those of somebody who writes, or who presses a button. */
+/** Run the action of each key, but not while the user types in a field or presses a button. */
 export function follow(page) {
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;

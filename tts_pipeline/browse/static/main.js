@@ -1,4 +1,4 @@
-// The page: the rows on one tab, the bill on the other, the address for both.
+// The page: the rows on one tab, the bill on the other, and the state of both in the address.
 
 import { $, ask, count, el, plural, span } from "./dom.js";
 import { Grid } from "./grid.js";
@@ -68,7 +68,7 @@ function filterForm() {
   form.addEventListener("reset", () => setTimeout(filtered));
   for (const name of FILTERS) {
     const field = form.elements[name];
-    // What is asked for by the address may not be among the choices yet.
+    // The value in the address may not be among the choices yet.
     if (field.matches("select") && state[name] && ![...field.options].some((one) => one.value === state[name])) {
       field.append(el("option", { value: state[name] }, state[name]));
     }
@@ -102,7 +102,7 @@ async function dataset() {
   choices("language", known.values.language);
   choices("flag", known.values.flag, [["*", "With a flag"], ["-", "Without flags"]]);
   choices("error_code", known.values.error_code);
-  // Whichever comes first: the rows do not wait for the count, nor the count for the rows.
+  // The rows and the count are requested at the same time; neither waits for the other.
   if (!isFiltered()) grid.counted(known.speech + known.rejects);
   else if ($("count").textContent) grid.counted(grid.total);
 }

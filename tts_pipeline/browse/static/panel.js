@@ -1,4 +1,4 @@
-// The chosen row: its audio, what is known of it, and each request that was sent for it.
+// The chosen row: its audio, its columns, and each request that was sent for it.
 
 import { ask, count, el, moment, money, seconds } from "./dom.js";
 import { Player } from "./player.js";
@@ -19,7 +19,7 @@ export class Panel {
       const found = await ask(`/api/row/${place}`, this.asking.signal);
       if (this.place === place) this.#fill(place, found);
     } catch (error) {
-      if (error.name !== "AbortError") this.#put(head("Not to be read", this.closed), el("p", { className: "trouble" }, error.message));
+      if (error.name !== "AbortError") this.#put(head("This row cannot be read", this.closed), el("p", { className: "trouble" }, error.message));
     }
   }
 

@@ -1,4 +1,4 @@
-// A row's audio: played, drawn, and its words lit as they are spoken.
+// Play and draw a row's audio, and highlight its words as they are spoken.
 
 import { clock, el, ink } from "./dom.js";
 
@@ -47,7 +47,7 @@ export class Player {
     this.seek(this.audio.currentTime + by);
   }
 
-  /** Go to the word after or before the one that is spoken. */
+  /** Go to the next or the previous word. */
   step(by) {
     if (!this.words.length) return;
     const now = this.audio.currentTime * 1000 + 1;
@@ -113,7 +113,7 @@ export class Player {
     });
   }
 
-  /** The text, each timed word an element of its own; places are in code points. */
+  /** The text, with an element for each timed word; positions are in code points. */
   #spoken(text) {
     const points = Array.from(text);
     this.marks = new Array(this.words.length);
@@ -145,7 +145,7 @@ export class Player {
       const response = await fetch(this.url, { signal: this.stopping.signal });
       const data = await response.arrayBuffer();
       if (!response.ok || data.byteLength > MAX_DRAWN_BYTES) return;
-      // Decodes without asking to be heard; a low rate is plenty for a picture.
+      // An offline context decodes without permission to play; a low rate is enough for a picture.
       const decoded = await new OfflineAudioContext(1, 1, 8_000).decodeAudioData(data);
       this.samples = decoded.getChannelData(0);
       this.canvas.dataset.samples = this.samples.length;

@@ -1,4 +1,4 @@
-// What is looked at, kept in the page's address: a reload, a bookmark or a link shows the same.
+// The state of the page, kept in its address: a reload, a bookmark or a link shows the same.
 
 export const FILTERS = [
   "q", "status", "voice", "language", "flag", "error_code", "seconds_from", "seconds_to", "cost_from", "cost_to",
@@ -18,7 +18,7 @@ export function change(values) {
   history.replaceState(null, "", query.size ? `?${query}` : location.pathname);
 }
 
-/** The part of the address that chooses rows and their order. */
+/** The part of the address that selects rows and their order. */
 export function chosenRows() {
   return new URLSearchParams([...FILTERS, "sort"].filter((name) => state[name]).map((name) => [name, state[name]]));
 }
