@@ -63,12 +63,12 @@ class Option:
 
     @property
     def flag(self) -> str:
-        """The option as a flag."""
+        """The flag."""
         return "--" + self.name.replace("_", "-")
 
     @property
     def parameter(self) -> str:
-        """The name of its field, or argument, in Python."""
+        """The name of the field or argument in Python."""
         return self.alias or self.name
 
     @property
@@ -106,7 +106,7 @@ _non_negative_integer = partial(_positive_integer, least=0)
 
 
 def positive_number(text: str) -> float:
-    """Read a number more than 0."""
+    """Parse a finite number above 0."""
     try:
         number = float(text)
     except ValueError:
@@ -117,10 +117,10 @@ def positive_number(text: str) -> float:
 
 
 def _cost(text: str) -> tuple[Decimal, str]:
-    """Read an amount with its currency (``500CNY``, ``0.5 USD``), exactly."""
+    """Parse an amount with its currency (``500CNY``, ``0.5 USD``), exactly."""
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]{3})", text.strip())
     if match is None:
-        raise ValueError(f"must be an amount with its currency, as 500CNY, not {text!r}")
+        raise ValueError(f"must be an amount with its currency, such as 500CNY, not {text!r}")
     amount, currency = Decimal(match[1]), match[2].upper()
     if not amount:
         raise ValueError(f"must be more than 0, not {text}")
@@ -128,7 +128,7 @@ def _cost(text: str) -> tuple[Decimal, str]:
 
 
 def _reject_limit(text: str) -> float:
-    """Read a number of rejects (``0``, ``100``), or a share of the rows (``0.05``)."""
+    """Parse a number of rejects (``0``, ``100``), or a share of the rows (``0.05``)."""
     try:
         number = float(text)
     except ValueError:
@@ -165,7 +165,7 @@ GROUPS: Mapping[str, Sequence[Option]] = {
         Option(
             "model", "job", "the model, as the service calls it (see 'tts-pipeline models')", "MODEL", _non_empty_text
         ),
-        Option("catalog", "job", "services, models and prices of your own", "FILE.toml", _non_empty_text, is_path=True),
+        Option("catalog", "job", "your own services, models and prices", "FILE.toml", _non_empty_text, is_path=True),
         Option("voice", "parameters", "the voice of all rows; the same as --set voice=V", "V"),
         Option(
             "set",
@@ -183,55 +183,65 @@ GROUPS: Mapping[str, Sequence[Option]] = {
             kind=_PAIRS,
             alias="parameters",
         ),
-        Option("unchecked", "job", "let any value of this parameter through", "PARAM", kind=_NAMES),
+        Option("unchecked", "job", "send any value of this parameter without a check", "PARAM", kind=_NAMES),
         Option("text_column", "columns", "the column of the texts", "NAME", _non_empty_text, alias="text"),
         Option("id_column", "columns", "the column of the ids", "NAME", _non_empty_text, alias="utterance_id"),
-        Option("generate_ids", "columns", "make ids from file and row", kind=_SWITCH),
+        Option("generate_ids", "columns", "make ids from file names and row numbers", kind=_SWITCH),
         Option("rename", "columns", "another name for an input column in the speech table", "OLD=NEW", kind=_PAIRS),
-        Option("drop", "columns", "leave this input column unread", "COLUMN", kind=_NAMES),
-        Option("hive", "columns", "folders such as speaker=Cherry are columns", "on|off", _on_off),
+        Option("drop", "columns", "do not read this input column", "COLUMN", kind=_NAMES),
+        Option("hive", "columns", "read folders such as speaker=Cherry as columns", "on|off", _on_off),
         Option(
             "unspeakable",
             "options",
-            f"texts without anything to say, as '...': keep sends them, reject does not (default: {UNSPEAKABLE})",
+            f"texts without anything to say, such as '...': send them or reject them (default: {UNSPEAKABLE})",
             "keep|reject",
             _unspeakable,
         ),
-        Option("retry_rejects", "options", "try rejected rows anew, also those of finished parts", kind=_SWITCH),
-        Option(
-            "append", "options", "take in new files of the source wherever they stand among the old ones", kind=_SWITCH
-        ),
+        Option("retry_rejects", "options", "try rejected rows again, also those of finished parts", kind=_SWITCH),
+        Option("append", "options", "add new files of the source, wherever they sort among the old ones", kind=_SWITCH),
         Option(
             "rebuild",
             "options",
-            "make the dataset anew for a source or settings that changed; what is unchanged is not bought again, and "
-            "the old dataset stays until the new one is finished",
+            "make the dataset again for a changed source or changed settings; unchanged rows are not bought again, "
+            "and the old dataset stays until the new one is finished",
             kind=_SWITCH,
         ),
     ),
     "how fast": (
-        Option("max_concurrency", "limits", "requests in flight at one time", "N", _positive_integer),
+        Option("max_concurrency", "limits", "requests in flight at the same time", "N", _positive_integer),
         Option(
             "requests_per_minute",
             "limits",
-            "a smooth rate (default: the service's own limit, where known)",
+            "a smooth rate of requests (default: the service's own limit, if known)",
             "N",
             positive_number,
         ),
         Option(
             "characters_per_minute",
             "limits",
-            "a smooth rate of characters as billed (default: none)",
+            "a smooth rate of billed characters (default: none)",
             "N",
             positive_number,
         ),
-        Option("max_attempts", "limits", "attempts before a row is a reject; a 429 is none", "N", _positive_integer),
-        Option("timeout_s", "limits", "the longest silence of the service, in seconds", "S", positive_number),
+        Option(
+            "max_attempts",
+            "limits",
+            "attempts before a row becomes a reject; a 429 does not count",
+            "N",
+            _positive_integer,
+        ),
+        Option(
+            "timeout_s",
+            "limits",
+            "the longest silence of the service within a request, in seconds",
+            "S",
+            positive_number,
+        ),
     ),
     "how much": (
         Option("limit", "selection", "only the first N rows, for a pilot", "N", _positive_integer),
         Option("sample", "selection", "only N rows, drawn by --seed", "N", _positive_integer),
-        Option("seed", "selection", "which rows --sample draws", "S", _integer),
+        Option("seed", "selection", "the seed of --sample: the same seed draws the same rows", "S", _integer),
         Option(
             "max_cost",
             "budget",
@@ -242,14 +252,14 @@ GROUPS: Mapping[str, Sequence[Option]] = {
         Option(
             "max_characters",
             "budget",
-            "the most characters that it may be billed for, over all its runs",
+            "the most characters that the job may be billed for, over all its runs",
             "N",
             _positive_integer,
         ),
         Option(
             "max_rejects",
             "options",
-            "more rejects, or a greater share of the rows, stop the run",
+            "the most rejects, as a number or a share of the rows; more stop the run",
             "N|RATIO",
             _reject_limit,
         ),
@@ -263,7 +273,7 @@ GROUPS: Mapping[str, Sequence[Option]] = {
         Option(
             "quality",
             "options",
-            "what to do about audio with this flag: keep, retry or reject",
+            "the action for audio with this flag: keep, retry or reject",
             "FLAG=ACTION",
             kind=_PAIRS,
         ),
@@ -272,7 +282,7 @@ GROUPS: Mapping[str, Sequence[Option]] = {
         Option(
             "prices",
             "job",
-            "what models cost you, in place of their list prices",
+            "your prices of models, in place of the list prices",
             "FILE.toml",
             _non_empty_text,
             is_path=True,
@@ -291,7 +301,7 @@ GROUPS: Mapping[str, Sequence[Option]] = {
         Option(
             "reuse",
             "options",
-            "take what was bought before from this dataset or reuse store, and keep what is bought in the store",
+            "reuse the audio of this dataset or reuse store; a reuse store also keeps new purchases",
             "DATASET|DIR|URL",
             kind=_NAMES,
             is_path=True,
@@ -314,8 +324,8 @@ GROUPS: Mapping[str, Sequence[Option]] = {
         Option(
             "lease_s",
             "options",
-            "how long the parts of a run stay its own after its last sign of life, where machines meet at an object "
-            f"store, in seconds (default: {LEASE_S:g})",
+            "seconds for which a run keeps its parts after its last heartbeat, if machines share an object store "
+            f"(default: {LEASE_S:g})",
             "S",
             positive_number,
         ),

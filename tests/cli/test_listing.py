@@ -65,7 +65,7 @@ def test_a_service_by_url_shows_the_card_that_would_hold(command: Command) -> No
         (("qwen3-tts-flesh",), "Did you mean 'qwen3-tts-flash'?"),
         (("--service", "locl"), "Did you mean 'local'?"),
         (("tts-2", "--service", "openai"), "Did you mean 'tts-1'?"),
-        (("--service", "https://speech.example"), "no models are known"),
+        (("--service", "https://speech.example"), "no models of"),
     ],
 )
 def test_what_there_is_not_is_named(command: Command, argv: tuple[str, ...], message: str) -> None:

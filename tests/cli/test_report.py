@@ -62,7 +62,7 @@ def test_a_bill_without_requests_says_so(command: Command, tmp_path: Path) -> No
     ("flags", "status", "message"),
     [
         (("--by", "voize"), 2, "Did you mean 'voice'"),
-        (("--format", "parquet"), 2, "name a file"),
+        (("--format", "parquet"), 2, "give a file"),
         (("--format", "xlsx"), 2, "xlsx"),
         (("--output", "/nowhere/bill.csv"), 6, "/nowhere/bill.csv"),
     ],

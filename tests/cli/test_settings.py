@@ -122,7 +122,7 @@ def test_the_value_of_a_pair_may_hold_anything() -> None:
     [
         ("max_concurency = 3", "'max_concurency' is not a known key (Did you mean 'max_concurrency'?"),
         ("max-concurrency = 3", "Did you mean 'max_concurrency'?"),
-        ("source = 'a.parquet'", "stand on the command line"),
+        ("source = 'a.parquet'", "give SOURCE and DESTINATION on the command line"),
         ("max_concurrency = true", "'max_concurrency' must be a text or a number"),
         ("max_concurrency = 1.5", "'max_concurrency' must be a whole number"),
         ("timeout_s = -1", "'timeout_s' must be more than 0"),

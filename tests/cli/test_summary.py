@@ -71,7 +71,7 @@ def test_a_stopped_run_says_what_to_do() -> None:
     summary = _summary(replace(_report(speech=4), stopped=stopped))
     assert "6 not done yet" in summary
     assert "by: outage" in summary
-    assert "the same command goes on" in summary
+    assert "run the same command to continue" in summary
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The command line. Each command imports its own modules when it runs, so that ``--help`` is instant."""
+"""Run the commands of the command line; each imports its modules only when it runs, so that ``--help`` is instant."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tts_pipeline.errors import TtsPipelineError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; errors of ours are one line on standard error, a bug is a traceback.
+    """Run one command; an error of this package is one line on standard error, a bug is a traceback.
 
     Args:
-        argv: The command line without the program's name; None is the process's own.
+        argv: The arguments without the program's name; None is those of the process.
 
     Returns:
         The exit status; ``tts-pipeline run --help`` lists them.
@@ -29,9 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print_error(error)
         return status_of(error)
     except KeyboardInterrupt:
-        print_status("tts-pipeline: interrupted (run it again to go on)")
+        print_status("tts-pipeline: interrupted (run it again to continue)")
         return INTERRUPTED
-    except BrokenPipeError:  # the reader had enough, as in "models | head": no failure of ours
+    except BrokenPipeError:  # the reader closed the pipe, as in "models | head": not a failure
         redirect_to_null(sys.stdout)
         return OK
     return status
@@ -53,7 +53,7 @@ def _dispatch(argv: Sequence[str]) -> int:
 
 
 _SERVERS = {"browse", "emulate"}
-"""Commands whose event loop, in the main thread, has the signals."""
+"""Commands whose event loop, in the main thread, handles the signals."""
 
 _COMMANDS = {
     "run": ("run", "run"),

@@ -1,4 +1,4 @@
-"""The command ``browse``: a page on this machine to listen to a dataset and to look at its bill."""
+"""Run the command ``browse``: serve a page on this machine with a dataset's audio and bill."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tts_pipeline.storage.open_store import open_store
 
 
 def browse(arguments: argparse.Namespace) -> int:
-    """Serve the page until it is stopped; its URL is the one line of standard output. Returns the exit status."""
+    """Serve the page until a signal; its URL is the only line of standard output. Return the exit status."""
 
     def announce(url: str) -> None:
         print_status("Open this page in a browser. Ctrl-C ends it.")
         if not is_loopback_host(arguments.host):
-            print_status("Everybody who reaches this address hears and reads the dataset: there is no password.")
+            print_status("Everybody who reaches this address can hear and read the dataset: the page has no password.")
         print_result(url)
 
     serve(open_store(arguments.dataset), arguments.host, arguments.port, announce)

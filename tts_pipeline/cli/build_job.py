@@ -18,10 +18,10 @@ from tts_pipeline.storage.location import file_path
 
 
 def build_job(settings: Settings, environ: Mapping[str, str] | None) -> Job:
-    """Make the job that settings describe; without ``environ`` it sends nothing, and its service needs no key.
+    """Build a job from settings; without ``environ`` the job sends nothing, and its service needs no key.
 
     Raises:
-        ConfigurationError: No service or model, an unknown one, no key, or text that is no value of its parameter.
+        ConfigurationError: Service, model or key is missing, a name is unknown, or a text is no value of its parameter.
     """
     catalog = load_catalog(_path(settings.get("catalog")), _path(settings.get("prices")))
     service = _service(settings.get("service"), catalog)
@@ -55,7 +55,9 @@ def _service(name: str | None, catalog: Catalog) -> Service:
 def _model(name: str | None, catalog: Catalog, service: Service) -> str:
     if name is None:
         models = " or ".join(card.model for card in catalog.cards.values() if card.service == service.name)
-        raise ConfigurationError("no model is given", hint=f"use --model with {models or 'the name it has there'}")
+        raise ConfigurationError(
+            "no model is given", hint=f"use --model with {models or 'the name that the service gives it'}"
+        )
     return name
 
 

@@ -1,4 +1,4 @@
-"""The command ``completion``: a script that completes commands, flags and their values in a shell."""
+"""Run the command ``completion``: print a script that completes commands, flags and values in a shell."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WORDS = re.compile(r"[a-z]+(\|[a-z]+)+")
 
 
 def print_completion(arguments: argparse.Namespace) -> int:
-    """Print the script for one shell. Returns the exit status."""
+    """Print the script for one shell. Return the exit status."""
     parser, commands = make_parser()
     for command in commands.values():
         for action in command._actions:  # argparse has no other list of them

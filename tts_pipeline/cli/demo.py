@@ -1,4 +1,4 @@
-"""The command ``demo``: a small dataset in ten languages, spoken by the local service."""
+"""Run the command ``demo``: make a small dataset in ten languages, spoken by the local service."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ _PARAMETERS = {"voice": "voice", "language_type": "language_type"}
 
 
 def demo(arguments: argparse.Namespace) -> int:
-    """Make the demo's dataset, or show the dataset that is there; return the exit status.
+    """Make the demo's dataset, or show the existing one; return the exit status.
 
-    The lines are written beside it, as Parquet, so that they can be looked at and run again with ``run``. A second run
-    finds everything done, sends nothing and shows the same. The status is 0 when every line is speech but the one that
-    the service is told to refuse.
+    The lines are written beside it, as Parquet, so that a person can read them and use them with ``run``. A second run
+    finds everything done, sends nothing and shows the same. The status is 0 if every line is speech except the line
+    that the local service is set to refuse.
     """
     destination: str = arguments.destination
     if not is_local(destination):
         raise ConfigurationError(
-            f"the demo writes to a local folder, not to {destination!r}", hint="name a folder on this machine"
+            f"the demo writes to a local folder, not to {destination!r}", hint="give a folder on this machine"
         )
     script = _script()
     folder = local_path(destination)
@@ -55,11 +55,11 @@ def demo(arguments: argparse.Namespace) -> int:
         parameters={"enable_timestamp": True},
         columns=InputColumns(parameters=_PARAMETERS),
     )
-    print_status(f"The same by hand:\n  {_equivalent_command(source, destination)}\n")
+    print_status(f"The same as a command:\n  {_equivalent_command(source, destination)}\n")
     report = run_with_progress(job, quiet=arguments.quiet, faults=[{"what": "refuse", "text": script["refused"]}])
     print_result(summarise(job, report))
     if report.stopped is None and not report.this_run.attempts:
-        print_result("\nIt was all there already: nothing was sent.")
+        print_result("\nThe dataset was finished already: nothing was sent.")
     _show_rows(folder)
     return _status(report, script)
 
@@ -69,7 +69,7 @@ def _script() -> dict[str, Any]:
 
 
 def _write_lines(path: Path, lines: list[Mapping[str, str]]) -> None:
-    """Write the lines as Parquet, but never over a file that holds something else."""
+    """Write the lines as Parquet, but never over a file with other content."""
     table = pa.Table.from_pylist(lines)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,7 +81,7 @@ def _write_lines(path: Path, lines: list[Mapping[str, str]]) -> None:
         is_same = False
     if not is_same:
         raise ConfigurationError(
-            f"{path} is there and does not hold the demo's lines", hint="move it away, or name another destination"
+            f"{path} exists and does not hold the demo's lines", hint="move it away, or give another destination"
         )
 
 

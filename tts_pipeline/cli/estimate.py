@@ -1,4 +1,4 @@
-"""The command ``estimate``."""
+"""Run the command ``estimate``: print the cost and time of a job without sending anything."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tts_pipeline.estimates import estimate_rows
 
 
 def show_estimate(arguments: argparse.Namespace) -> int:
-    """Print what a run with these settings would cost; sends and writes nothing. Returns the exit status."""
+    """Print the estimate of a run with these settings. Return the exit status."""
     settings = read_settings(arguments)
     estimate = estimate_rows(settings.source, build_job(settings, None), latency_s=arguments.latency_s)
     if settings.get("json"):

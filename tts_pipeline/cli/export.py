@@ -1,4 +1,4 @@
-"""The command ``export``."""
+"""Run the command ``export``: export a dataset and print the figures of the export."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tts_pipeline.job.progress_view import LINE_EVERY_S
 
 
 def show_export(arguments: argparse.Namespace) -> int:
-    """Export a dataset and say what it came to; return 3 where utterances were left out, as not convertible."""
+    """Export a dataset and print its figures; return 3 if utterances were left out because they cannot be converted."""
     with warnings_shown():
         result = export(
             arguments.dataset,
@@ -36,7 +36,7 @@ def show_export(arguments: argparse.Namespace) -> int:
 
 
 def periodic_progress(clock: Callable[[], float] = time.monotonic) -> Callable[[int, int], None]:
-    """Return a callback that prints to standard error how far an export is, every 30 seconds of the clock."""
+    """Return a callback that prints the progress of an export to standard error, every 30 seconds of the clock."""
     printed_at_s = clock()
 
     def on_rows(rows_done: int, rows: int) -> None:
@@ -55,9 +55,9 @@ def _lines(result: Export) -> Iterator[tuple[str, str]]:
     if result.has_files:
         yield "files", f"{result.written:,} written, {result.unchanged:,} unchanged, {result.removed:,} removed"
     if result.renamed:
-        yield "renamed", f"{result.renamed:,}: their ids are no safe names, or taken; the index tells which"
-    for utterance_id, why in result.failed.items():
-        yield "left out", f"{utterance_id}: {why}"
+        yield "renamed", f"{result.renamed:,}: their names are not safe or not unique; the index has them"
+    for utterance_id, reason in result.failed.items():
+        yield "left out", f"{utterance_id}: {reason}"
     if result.failures > len(result.failed):
         yield "", f"{result.failures - len(result.failed):,} more"
     if result.parts_left:

@@ -1,4 +1,4 @@
-"""Messages name parameters of Python, as `drop=['when']`; a reader of the command line is shown the flag."""
+"""Replace Python parameters in messages, such as `drop=['when']`, by the flags of the command line."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tts_pipeline.options import BY_PARAMETER, Option, OptionKind
 _PARAMETER = re.compile(r"`([a-z_]+)(?:=([^`]*))?`")
 
 _OTHERS = {name: Option(name, "", "") for name in ("latency_s", "name", "where")}
-"""Of other commands, or of one alone."""
+"""Flags of single commands, which are not in ``OPTIONS``."""
 
 
 def with_flags(text: str) -> str:
-    """Return a message with flags in place of the parameters between its backticks."""
+    """Return a message with flags in place of the parameters in backticks."""
     return _PARAMETER.sub(_to_flag, text)
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C on the command line: the second one ends the process, whatever its threads wait for."""
+"""End the process at a second Ctrl-C, even if its threads wait for something."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from contextlib import contextmanager
 from tts_pipeline.cli.status import INTERRUPTED
 
 _GRACE_S = 3.0
-"""How long the process has to end in its own way, with what it tells, after the second Ctrl-C."""
+"""Seconds after the second Ctrl-C in which the process may still end in good order and print its messages."""
 
 
 @contextmanager
 def exit_on_second_interrupt() -> Iterator[None]:
     """End the process soon after a second Ctrl-C, with the status of an interruption.
 
-    The main thread, which handles signals, may wait in a library or for a disk. So the system's own record of signals
-    is read by a thread that does nothing else; after a first one to the very end of the process. What was bought is in
-    the journals by then, as before any kill.
+    The main thread, which handles signals, may wait in a library or for a disk. So another thread reads the wakeup file
+    descriptor, to which Python writes the number of each signal; after a first Ctrl-C it runs until the process ends.
+    All purchases are in the journals by then, as before any kill.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,4 +1,4 @@
-"""The commands ``services`` and ``models``: the catalog for people and for programs."""
+"""Run the commands ``services`` and ``models``: print the catalog for people or as JSON."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _VOICE = "voice"
 
 
 def list_services(arguments: argparse.Namespace) -> int:
-    """Print the services that are known by name."""
+    """Print the services of the catalog. Return the exit status."""
     catalog = _catalog(arguments)
     if arguments.json:
         print_json({"services": list(catalog.services.values())})
@@ -39,8 +39,7 @@ def list_services(arguments: argparse.Namespace) -> int:
     ]
     print_result(align_columns([head, *rows]))
     print_result(
-        f"\nAny other service is given by its URL, with its key in {URL_KEY_VARIABLE}, "
-        "or by a catalog of your own (--catalog)."
+        f"\nUse any other service by its URL, with its key in {URL_KEY_VARIABLE}, or by your own catalog (--catalog)."
     )
     return OK
 
@@ -49,7 +48,7 @@ _LOCAL_URL = f"started for the job, or ${URL_VARIABLE}"
 
 
 def list_models(arguments: argparse.Namespace) -> int:
-    """Print models: briefly all of them, in full those of a service or of a name."""
+    """Print models: all in brief, or in full those of a service or of a name. Return the exit status."""
     cards = _select_cards(_catalog(arguments), arguments.service, arguments.model)
     if arguments.json:
         print_json({"models": list(cards)})
@@ -72,14 +71,14 @@ def _select_cards(catalog: Catalog, service: str | None, model: str | None) -> l
     if service is not None:
         service_cards = _cards_of(catalog, catalog.service(service).name)
         if not service_cards:
-            raise ConfigurationError(f"no models are known of {service!r}", hint="name one: models MODEL --service ...")
+            raise ConfigurationError(f"no models of {service!r} are known", hint="name one: models MODEL --service ...")
         return service_cards
     cards = [card for card in catalog.cards.values() if model in {None, card.model}]
     if not cards:
         known = dict.fromkeys(card.model for card in catalog.cards.values())
         raise ConfigurationError(
             f"no service of the catalog has a model {model!r}",
-            hint=f"{did_you_mean(model or '', known)}Known: {', '.join(known)}",
+            hint=f"{did_you_mean(model or '', known)}The models are {', '.join(known)}",
         )
     return cards
 

@@ -1,4 +1,4 @@
-"""The local speech service on the command line: in the foreground, or for the length of a job."""
+"""Run the local speech service from the command line, in the foreground or during a job."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tts_pipeline.emulator.options import EmulatorOptions, options_from, require
 from tts_pipeline.errors import ConfigurationError
 
 URL_VARIABLE = "TTS_LOCAL_URL"
-"""Where a local service runs already; then none is started, and its bill can be read from outside."""
+"""The variable with the URL of a running local service: then no service is started, and others can read its bill."""
 
 _TIMEOUT_S = 10.0
 _BILL_FIELDS = ("charged", "characters")
 
 
 def emulate(arguments: argparse.Namespace) -> int:
-    """Run the local service until it is stopped; one line of JSON on standard output says where it is."""
+    """Run the local service until a signal; one line of JSON on standard output has its URL. Return the exit status."""
     from tts_pipeline.emulator.serve import serve
 
     options = options_from(arguments)
@@ -36,17 +36,17 @@ def emulate(arguments: argparse.Namespace) -> int:
         f"The local speech service ({options.voice_mode}) starts. Use it from another shell:\n"
         f"  export {URL_VARIABLE}={url}\n"
         "  tts-pipeline run SOURCE DESTINATION --service local --model qwen3-tts-flash\n"
-        "GET /emulator/bill is its bill, PUT /emulator/faults its faults. Ctrl-C stops it."
+        "GET /emulator/bill returns its bill, PUT /emulator/faults sets its faults. Ctrl-C stops it."
     )
     serve(options)
     return OK
 
 
 class LocalServiceRun:
-    """Makes the local service reachable while a job has something to do, and keeps what it charged meanwhile.
+    """Starts the local service while a job sends requests, and records the charges of the service for the job.
 
-    Any other service is reachable as it is. ``environ`` names a local service that runs already. ``faults`` are rules
-    of misbehaviour for a service that is started here.
+    Another service needs no start. ``environ`` may name a running local service. ``faults`` are the fault rules of a
+    service that is started here.
 
     Raises:
         ConfigurationError: The local voice is not installed.
@@ -57,18 +57,18 @@ class LocalServiceRun:
         self._url = normalise_url(url) if url else None
         self._faults = faults
         self.charged: dict[str, int] | None = None
-        """Requests and characters on the service's own bill for this job; None where there is nothing to compare."""
+        """Requests and characters on the service's own bill for this job; None if no local service was used."""
         if not service.base_url and self._url is None:
             require_engine(EmulatorOptions())
 
     def check(self) -> None:
-        """Make sure that a service that is said to run does, before anything is written."""
+        """Check that the local service named in the environment runs, before anything is written."""
         if self._url is not None:
             _read_bill(self._url)
 
     @contextmanager
     def start_service(self, service: Endpoint) -> Iterator[Endpoint]:
-        """Give the service with its URL."""
+        """Yield the service with its URL; start a local service if none runs."""
         if service.base_url:
             yield service
             return
@@ -76,7 +76,7 @@ class LocalServiceRun:
             url = self._url or self._start_process(stack)
             bill_before = _read_bill(url)
             yield replace(service, base_url=url)
-            with suppress(ConfigurationError):  # it went away during the run, which reported that itself
+            with suppress(ConfigurationError):  # the service stopped during the run, which has reported it
                 bill_after = _read_bill(url)
                 self.charged = {name: bill_after[name] - bill_before[name] for name in _BILL_FIELDS}
 
@@ -89,7 +89,7 @@ class LocalServiceRun:
         return local.url
 
     def compare_bills(self, ours: Totals) -> str | None:
-        """Hold the service's own bill against ours for this run; None where there is nothing to compare."""
+        """Return a comparison of the service's bill with ours for this run; None if no local service was used."""
         if self.charged is None:
             return None
         requests, characters = self.charged["charged"], self.charged["characters"]
@@ -104,7 +104,7 @@ class LocalServiceRun:
 
 
 def _read_bill(url: str) -> dict[str, int]:
-    """Read a local service's bill; not with the client, whose requests are all on a bill of ours."""
+    """Read a local service's bill, without the client, whose requests would be on our bill."""
     try:
         with closing(HTTPConnection(urlsplit(url).netloc, timeout=_TIMEOUT_S)) as connection:
             connection.request("GET", "/emulator/bill")
@@ -113,5 +113,5 @@ def _read_bill(url: str) -> dict[str, int]:
     except (OSError, HTTPException, ValueError, KeyError, TypeError):
         raise ConfigurationError(
             f"no local speech service answers at {url}",
-            hint=f"start it with tts-pipeline emulate, or unset {URL_VARIABLE} to have one started for the job",
+            hint=f"start it by `tts-pipeline emulate`, or unset {URL_VARIABLE}: then the job starts one",
         ) from None

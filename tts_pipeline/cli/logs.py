@@ -1,4 +1,4 @@
-"""Show log records: each warning is one line on standard error, between lines of progress."""
+"""Print warnings of the package's logger, each as one line on standard error, between lines of progress."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tts_pipeline.log import logger
 
 
 class _StderrHandler(logging.Handler):
-    """Writes to standard error as it is then: the live display stands in for it, and draws itself below the line."""
+    """Writes to the current ``sys.stderr``, which the live display replaces, so that it redraws below the line."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record."""
@@ -24,7 +24,7 @@ class _StderrHandler(logging.Handler):
 
 @contextmanager
 def warnings_shown() -> Iterator[None]:
-    """Tell the package's own warnings while the block runs; also when progress is not shown."""
+    """Print the package's warnings while the block runs, even if progress is not shown."""
     handler = _StderrHandler(logging.WARNING)
     logger.addHandler(handler)
     try:

@@ -1,4 +1,4 @@
-"""The commands and their flags."""
+"""Parse the command line: its commands and their flags, with the help texts."""
 
 from __future__ import annotations
 
@@ -22,76 +22,78 @@ SHELLS = ("bash", "zsh", "fish")
 _EXIT_STATUSES = "\n".join(f"  {status:<4} {meaning}" for status, meaning in MEANINGS.items())
 
 _RUN_EPILOG = f"""\
-SOURCE is a Parquet file, a folder, a glob or a URL of these. DESTINATION is a folder or a URL; a destination
-that holds the same job already is continued, and nothing that is there is bought again.
+SOURCE is a Parquet file, a folder, a glob or a URL of these. DESTINATION is a folder or a URL. If it holds
+the dataset of the same job, the job continues, and no finished row is bought again.
 
-A key comes from the environment: see 'tts-pipeline services'. --service local needs none; when TTS_LOCAL_URL
-is set, it is the service that 'tts-pipeline emulate' runs there.
+The key comes from the environment: see 'tts-pipeline services'. --service local needs no key; if
+TTS_LOCAL_URL is set, the job uses the service that 'tts-pipeline emulate' runs at that URL.
 
 JOB.toml holds the same settings, with underscores: max_concurrency = 32, generate_ids = true,
-unchecked = ["voice"]; tables for what is given as NAME=VALUE: column = {{ voice = "speaker" }},
-set = {{ speed = 1.2 }}. "work_dir", "reuse", "catalog" and "prices" are seen from the folder of the file. A
-flag goes before it.
+unchecked = ["voice"]. Settings of the form NAME=VALUE are tables: column = {{ voice = "speaker" }},
+set = {{ speed = 1.2 }}. "work_dir", "reuse", "catalog" and "prices" are relative to the folder of the file.
+A flag overrides the file.
 
---reuse PILOT takes audio from a dataset of the same service, model and parameters: a pilot becomes the full
-job, a job is made again as FLAC, a second dataset shares lines with the first. --reuse STORE keeps whatever
-is bought, as received, for every job that names it. It may be given several times. Rows with such audio cost
-nothing, and say where it came from. Rows of one job that ask for the same are bought once in any case.
+--reuse DATASET takes audio from a dataset of the same service, model and parameters: for a full job after its
+pilot, for the same job in FLAC, or for a second dataset with some of the same lines. --reuse STORE also keeps
+all purchases, as received, for every job that names the store. The flag may be given several times. Rows with
+reused audio cost nothing, and their "deduplicated_from" names its origin. Rows of one job with the same
+request are always bought once.
 
 exit status:
 {_EXIT_STATUSES}
-In all of them everything done so far is kept."""
+Whatever the status, all bought audio is kept."""
 
 _ESTIMATE_EPILOG = """\
-Nothing is sent, nothing is written, and no key is needed. Requests, characters and the cost by character
-are exact if nothing has to be retried. The arguments, and JOB.toml, are those of 'tts-pipeline run': put
-'estimate' in place of 'run', and it says what is left to buy. Without DESTINATION the dataset is new.
+Nothing is sent or written, and no key is needed. Requests, characters and the cost by character are exact if
+no request is retried. The arguments and JOB.toml are those of 'tts-pipeline run'. With DESTINATION the
+estimate is of the rows that are left to buy; without it, of a new dataset.
 
-Hours and time rest on what DESTINATION and the datasets of --reuse measured, such as a pilot; else hours
-rest on published paces of each language, right within a third, and the time is that of the rates alone."""
+Hours and time follow from the measurements of DESTINATION and of the datasets of --reuse, such as a pilot.
+Without these, hours follow from published paces of each language, right within a third, and the time follows
+from the rates alone."""
 
 _REPORT_EPILOG = """\
-Every request that may have cost money is a row of a dataset's usage table; these are added up. NAME is day,
-hour, model, voice, service, account, dataset, outcome, error_code, price_basis, invocation_id or tag:KEY;
-it may be given several times. Days and hours are UTC. Currencies are never added to one another, and a cost
-that is not known is empty: requests_without_cost counts these."""
+Every request that may have cost money is a row of a dataset's usage table; the report adds these rows up.
+NAME is day, hour, model, voice, service, account, dataset, outcome, error_code, price_basis, invocation_id or
+tag:KEY; --by may be given several times. Days and hours are UTC. Different currencies are never added up. An
+unknown cost is empty, and requests_without_cost counts the requests with an unknown cost."""
 
 _BROWSE_EPILOG = """\
-The page reads the dataset as it is and changes nothing; it needs no network. Whoever reaches the address
-hears and reads everything, so that it answers on this machine only, unless --host says otherwise."""
+The page reads the dataset, changes nothing, and needs no network. Everybody who reaches its address can hear
+and read the dataset: the page answers on this machine only, unless --host names another address."""
 
 _EXPORT_EPILOG = """\
-A destination that holds an export of this format already is brought in step: only files that are new or
-changed are written, and those that are no part of it any more are removed.
+An earlier export of this format at DEST is updated: new and changed files are written, unchanged files stay,
+and files that are no longer part of the export are removed.
 
 --as files writes an audio file for each utterance, and index.parquet; nemo and lhotse add their manifests;
-huggingface is Parquet by split and a dataset card. --name is made of columns, {ext} and {split}; names are
-safe whatever an id holds, and the index tells them. --where is SQL over the columns of the speech table.
-An utterance's split follows from its id alone: it never changes.
+huggingface writes Parquet by split and a dataset card. --name may contain columns, {ext} and {split}; names
+are safe for any id, and the index lists them. --where is SQL over the columns of the speech table.
+An utterance's split depends on its id alone: it never changes.
 
-exit status: 0; 3 where audio could not be brought to --audio-format; else as of 'tts-pipeline run'."""
+exit status: 0; 3 if some audio could not be converted to --audio-format; else as for 'tts-pipeline run'."""
 
 
 _EMULATE_EPILOG = """\
-It speaks with espeak-ng behind the same interface as the paid services, with a bill of its own. It is a fair
-rehearsal of all their languages but Japanese: espeak-ng spells kanji and digits, so that Japanese audio is
-about three times as long as a real voice's."""
+The service speaks with espeak-ng behind the same interface as the paid services, and keeps its own bill. It
+is a fair rehearsal of all their languages except Japanese: espeak-ng spells kanji and digits, so that
+Japanese audio is about three times as long as that of a real voice."""
 _COMPLETION_EPILOG = """\
-For bash, put the script into a file that new shells read:
+For bash, write the script to a file that new shells read:
   tts-pipeline completion bash > ~/.local/share/bash-completion/completions/tts-pipeline
-For zsh, into a folder of $fpath, as ~/.zfunc (then 'autoload -U compinit; compinit'):
+For zsh, write it to a folder of $fpath, such as ~/.zfunc (then 'autoload -U compinit; compinit'):
   tts-pipeline completion zsh > ~/.zfunc/_tts-pipeline
 For fish:
   tts-pipeline completion fish > ~/.config/fish/completions/tts-pipeline.fish"""
 
-_LATENCY_HELP = "mean time to an answer (default: as measured in DESTINATION and the datasets of --reuse)"
+_LATENCY_HELP = "mean time to an answer, in seconds (default: measured by DESTINATION and the datasets of --reuse)"
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose mistakes are told like all others."""
+    """A parser that raises ``ConfigurationError`` for a wrong command line."""
 
     def __init__(self, **kwargs: Any) -> None:
-        # An abbreviation that is clear today is ambiguous with the next flag, in somebody's nightly job.
+        # An abbreviated flag in a nightly job would become ambiguous when a new flag is added.
         super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
 
     def error(self, message: str) -> NoReturn:
@@ -99,7 +101,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _PrintVersion(argparse.Action):
-    """Prints the version, which is looked up only then."""
+    """Prints the version, which is looked up only for this flag."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
         from importlib.metadata import version
@@ -109,14 +111,14 @@ class _PrintVersion(argparse.Action):
 
 
 def parse_arguments(argv: Sequence[str]) -> Namespace:
-    """Read a command line.
+    """Parse a command line.
 
     Returns:
         ``command``, and only the flags that were given, except for ``emulate``, whose flags have defaults.
 
     Raises:
-        ConfigurationError: A mistake in it; names it, and the nearest flag there is.
-        SystemExit: Help was asked for, and printed.
+        ConfigurationError: An argument is wrong; the message names it, and the hint the nearest flag.
+        SystemExit: Help or the version was requested and printed.
     """
     parser, commands = make_parser()
     arguments, unknown = parser.parse_known_args(argv)
@@ -130,7 +132,7 @@ def parse_arguments(argv: Sequence[str]) -> Namespace:
 
 
 def make_parser() -> tuple[_Parser, dict[str, _Parser]]:
-    """Return the parser, and those of its commands by name."""
+    """Return the parser, and the parsers of the commands by name."""
     parser = _Parser(
         prog="tts-pipeline", description="Speech from text in bulk: Parquet in; audio, word timestamps and a bill out."
     )
@@ -141,15 +143,15 @@ def make_parser() -> tuple[_Parser, dict[str, _Parser]]:
     commands = {
         name: subparsers.add_parser(name, help=brief, description=brief, epilog=epilog)
         for name, brief, epilog in (
-            ("run", "make a speech dataset, or go on with one", _RUN_EPILOG),
+            ("run", "make a speech dataset, or continue one", _RUN_EPILOG),
             ("demo", "make a small dataset with the local voice", None),
-            ("estimate", "what a job would come to: requests, characters, cost, hours and time", _ESTIMATE_EPILOG),
-            ("validate", "check a job whole, without sending or writing anything", _RUN_EPILOG),
-            ("services", "list the services that are known by name", None),
+            ("estimate", "estimate the requests, characters, cost, hours and time of a job", _ESTIMATE_EPILOG),
+            ("validate", "check a whole job without sending or writing anything", _RUN_EPILOG),
+            ("services", "list the services of the catalog", None),
             ("models", "show models: voices, languages, parameters, limits, prices", None),
-            ("report", "what datasets cost, by day, model, voice, tag and more", _REPORT_EPILOG),
-            ("export", "make audio files, or a dataset for Hugging Face, NeMo or lhotse", _EXPORT_EPILOG),
-            ("browse", "listen to a dataset and look at its bill, in a page on this machine", _BROWSE_EPILOG),
+            ("report", "report the cost of datasets, by day, model, voice, tag and more", _REPORT_EPILOG),
+            ("export", "export audio files, or a dataset for Hugging Face, NeMo or lhotse", _EXPORT_EPILOG),
+            ("browse", "listen to a dataset and read its bill, in a page on this machine", _BROWSE_EPILOG),
             ("emulate", "run the local speech service in the foreground", _EMULATE_EPILOG),
             ("completion", "print a script that completes commands and flags in a shell", _COMPLETION_EPILOG),
         )
@@ -167,14 +169,14 @@ def make_parser() -> tuple[_Parser, dict[str, _Parser]]:
 
 
 def _add_job(parser: _Parser, *, is_estimate: bool) -> None:
-    parser.add_argument("source", metavar="SOURCE", help="Parquet with a text and an id per row")
+    parser.add_argument("source", metavar="SOURCE", help="Parquet with a text and an id in each row")
     if is_estimate:
         parser.add_argument(
             "destination", metavar="DESTINATION", nargs="?", default="", help="the dataset, if it exists"
         )
     else:
-        parser.add_argument("destination", metavar="DESTINATION", help="where the dataset is made")
-    parser.add_argument("--config", metavar="JOB.toml", default=argparse.SUPPRESS, help="settings from a file")
+        parser.add_argument("destination", metavar="DESTINATION", help="the folder or URL of the dataset")
+    parser.add_argument("--config", metavar="JOB.toml", default=argparse.SUPPRESS, help="read settings from this file")
     for title, options in GROUPS.items():
         group = parser if title == COMMAND_LINE else parser.add_argument_group(title)
         for option in options:
@@ -208,36 +210,38 @@ def _add_demo(parser: _Parser) -> None:
 
 
 def _add_listings(services: _Parser, models: _Parser) -> None:
-    models.add_argument("model", metavar="MODEL", nargs="?", help="only this one, in full")
-    models.add_argument("--service", metavar="NAME|URL", help="only this service's, in full")
+    models.add_argument("model", metavar="MODEL", nargs="?", help="only this model, in full")
+    models.add_argument("--service", metavar="NAME|URL", help="only the models of this service, in full")
     for parser in (services, models):
-        parser.add_argument("--catalog", metavar="FILE.toml", help="services, models and prices of your own")
-        parser.add_argument("--json", action="store_true", help="everything, as one JSON object")
+        parser.add_argument("--catalog", metavar="FILE.toml", help="your own services, models and prices")
+        parser.add_argument("--json", action="store_true", help="print everything as one JSON object")
 
 
 def _add_report(parser: _Parser) -> None:
     parser.add_argument("datasets", metavar="DATASET", nargs="+", help="a folder or a URL")
-    parser.add_argument("--by", metavar="NAME", action="append", default=[], help="tell apart by this")
+    parser.add_argument("--by", metavar="NAME", action="append", default=[], help="group by this")
     parser.add_argument(
         "--format", metavar="|".join(REPORT_FORMATS), choices=REPORT_FORMATS, help="default: by FILE's name, else table"
     )
-    parser.add_argument("--output", metavar="FILE", help="write it there in place of printing it")
+    parser.add_argument("--output", metavar="FILE", help="write the report to this file instead of printing it")
 
 
 def _add_export(parser: _Parser) -> None:
-    parser.add_argument("dataset", metavar="DATASET", help="a folder or a URL that a job made")
+    parser.add_argument("dataset", metavar="DATASET", help="the folder or URL of a dataset")
     parser.add_argument("destination", metavar="DEST", help="a folder or a URL, empty or with an earlier export")
     parser.add_argument("--as", dest="as_", metavar="|".join(EXPORT_FORMATS), required=True, help="the format")
-    parser.add_argument("--name", metavar="TEMPLATE", help="what files are called (default: {utterance_id}.{ext})")
-    parser.add_argument("--where", metavar="SQL", help='only rows that meet this, as "duration_ms < 20000"')
-    parser.add_argument("--split", metavar="NAME=SHARE,...", help="as train=0.98,validation=0.02 (default: none)")
+    parser.add_argument("--name", metavar="TEMPLATE", help="the names of files (default: {utterance_id}.{ext})")
+    parser.add_argument(
+        "--where", metavar="SQL", help='only rows that meet this condition, such as "duration_ms < 20000"'
+    )
+    parser.add_argument("--split", metavar="NAME=SHARE,...", help="such as train=0.98,validation=0.02 (default: none)")
     parser.add_argument(
         "--audio-format",
         metavar="FORMAT",
         default=AudioSettings().format,
         help="as-received, wav, flac, mp3 or ogg (default: %(default)s)",
     )
-    parser.add_argument("--sample-rate-hz", metavar="N", type=int, help="resample to this rate (default: as it is)")
+    parser.add_argument("--sample-rate-hz", metavar="N", type=int, help="resample to this rate (default: unchanged)")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     parser.add_argument("--quiet", action="store_true", help="no progress")
 
@@ -245,6 +249,6 @@ def _add_export(parser: _Parser) -> None:
 def _add_browse(parser: _Parser) -> None:
     parser.add_argument("dataset", metavar="DATASET", help="a folder or a URL")
     parser.add_argument(
-        "--host", default="127.0.0.1", help="where it answers (default: %(default)s, this machine only)"
+        "--host", default="127.0.0.1", help="the address to answer on (default: %(default)s, this machine only)"
     )
-    parser.add_argument("--port", type=int, default=0, help="0 is any free one (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=0, help="the port; 0 chooses a free one (default: %(default)s)")

@@ -1,4 +1,4 @@
-"""The command ``report``: the cost of datasets, grouped by any column."""
+"""Run the command ``report``: print or write the cost of datasets, grouped by any column."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from tts_pipeline.storage.location import file_path
 from tts_pipeline.storage.store import storage_errors
 
 MAX_OPEN_LINES = 5
-"""Open parts that are named one by one."""
+"""The most open parts that are listed one by one."""
 
 _BY_SUFFIX: Mapping[str, str] = {".csv": "csv", ".parquet": "parquet", ".json": "json"}
 
 
 def show_report(arguments: argparse.Namespace) -> int:
-    """Print the report, or write it to a file. Returns the exit status."""
+    """Print the report, or write it to a file. Return the exit status."""
     kind = _format(arguments)
     parts, report = open_parts(arguments.datasets), usage_report(arguments.datasets, arguments.by)
     if arguments.output is None:
@@ -37,7 +37,7 @@ def show_report(arguments: argparse.Namespace) -> int:
     path = file_path(arguments.output)
     with storage_errors(f"writing {path}"):
         if kind == "parquet":
-            with path.open("wb") as file:  # its name need not be UTF-8
+            with path.open("wb") as file:  # Polars takes no path whose name is not UTF-8
                 report.write_parquet(file)
         else:
             path.write_text(_text(report, parts, kind) + "\n", encoding="utf-8")
@@ -49,7 +49,7 @@ def _format(arguments: argparse.Namespace) -> str:
     suffix = Path(arguments.output).suffix.lower() if arguments.output else ""
     kind: str = arguments.format or _BY_SUFFIX.get(suffix, "table")
     if kind == "parquet" and arguments.output is None:
-        raise ConfigurationError("Parquet is not printed", hint="name a file: --output usage.parquet")
+        raise ConfigurationError("Parquet cannot be printed", hint="give a file: --output usage.parquet")
     return kind
 
 
@@ -80,7 +80,7 @@ def _facts(open_part: OpenPart) -> dict[str, Any]:
 
 
 def _open_lines(parts: Sequence[OpenPart]) -> Iterator[str]:
-    """Say what may have been spent and is in no usage table yet."""
+    """Yield the possible spending of open parts, which is in no usage table yet."""
     for facts in map(_facts, parts[:MAX_OPEN_LINES]):
         cost = "" if facts["cost_upper_bound"] is None else f", {facts['cost_upper_bound']:f} {facts['currency']}"
         yield printable(
@@ -90,11 +90,11 @@ def _open_lines(parts: Sequence[OpenPart]) -> Iterator[str]:
     if len(parts) > MAX_OPEN_LINES:
         yield f"and {len(parts) - MAX_OPEN_LINES:,} more open parts"
     if parts:
-        yield "Their processes run, or were killed: they count at their most. Run the job again to know more."
+        yield "Their processes still run, or were killed: they count at their most. Run the job again to settle them."
 
 
 def _implausible_lines(report: pl.DataFrame) -> Iterator[str]:
-    """Say, currency by currency, what rests on reports of usage that cannot be true."""
+    """Yield, for each currency, the cost that depends on implausible reports of usage."""
     figures = pl.col("implausible").sum(), pl.col("cost_in_question").sum()
     for currency, count, cost in report.group_by("currency", maintain_order=True).agg(*figures).iter_rows():
         if count:
@@ -102,7 +102,7 @@ def _implausible_lines(report: pl.DataFrame) -> Iterator[str]:
 
 
 def _table(report: pl.DataFrame) -> str:
-    """Lay the report out, numbers to the right."""
+    """Format the report as a table, with numbers aligned to the right."""
     aligned = []
     for series in report:
         is_number = series.dtype.is_numeric()

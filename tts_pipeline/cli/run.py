@@ -1,4 +1,4 @@
-"""The commands ``run`` and ``validate``."""
+"""Run the commands ``run`` and ``validate``: make a dataset, or check its job."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tts_pipeline.storage.open_store import open_store
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Make the dataset, or go on with it; returns the exit status."""
+    """Make the dataset, or continue it. Return the exit status."""
     settings = read_settings(arguments)
     job = build_job(settings, environment())
     try:
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def run_with_progress(job: Job, *, quiet: bool, faults: Sequence[Mapping[str, Any]] = ()) -> Report:
-    """Run a job with its progress shown; tells on standard error what stopped it, and the local service's own bill."""
+    """Run a job and show its progress; print its stop and the local service's bill to standard error."""
     progress = Progress()
     local = LocalServiceRun(job.service, environment(), faults)
     local.check()
@@ -64,7 +64,7 @@ def run_with_progress(job: Job, *, quiet: bool, faults: Sequence[Mapping[str, An
 
 @contextmanager
 def progress_shown(progress: Progress, *, quiet: bool) -> Iterator[None]:
-    """Show progress on standard error while the block runs; nothing when ``quiet``."""
+    """Show progress on standard error while the block runs, unless ``quiet``."""
     if quiet:
         yield
     elif sys.stderr.isatty():
@@ -83,13 +83,13 @@ def summarise(job: Job, report: Report) -> str:
     if report.dataset.rejects:
         try:
             causes = read_reject_causes(open_store(job.destination, work_dir_of(job) / "staging"))
-        except StorageError as error:  # the run is over and counted: this only illustrates it
+        except StorageError as error:  # the run is finished and counted: the causes are only examples
             print_error(error)
     return summary(report, job.service, job.card(), causes)
 
 
 def validate(arguments: argparse.Namespace) -> int:
-    """Print what a run with these settings would do; sends and writes nothing. Returns the exit status."""
+    """Check a job and print its facts; send and write nothing. Return the exit status."""
     settings = read_settings(arguments)
     job = build_job(settings, environment())
     LocalServiceRun(job.service, environment())
@@ -120,7 +120,7 @@ def _facts(prepared: PreparedJob) -> dict[str, Any]:
 
 
 def _voices(prepared: PreparedJob) -> dict[str, int]:
-    """Count the rows of each voice; reads them only where they differ."""
+    """Count the rows of each voice; read the rows only if a column carries the voice."""
     descriptor, fixed = prepared.descriptor, prepared.mapper.fixed.get("voice")
     counts: Counter[str | None] = Counter()
     if "voice" in prepared.mapper.roles.parameter_columns():

@@ -1,4 +1,4 @@
-"""Settings of a job: the command line's, laid over those of a job file."""
+"""Read the settings of a job from the command line and a job file; flags override the file."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from tts_pipeline.options import BY_NAME, EXCLUSIVE, OPTIONS, Option, OptionKind
 from tts_pipeline.storage.location import file_path, is_url, utf8_name
 
 SettingsLayer = dict[str, Any]
-"""Settings by name as one place gives them, read; only those that it gives."""
+"""The settings that one source (the command line, or a job file) gives, parsed, by name."""
 
 _COLUMNS = ("column", "rename", "tag_column")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A job as it was given.
+    """The settings of a job, as given.
 
-    ``options`` has values by the names of ``OPTIONS``; only those that were given, as defaults are in ``config``
-    alone. ``spelled`` are parameters from the command line, whose types the model's card knows; those of a job file
-    have types.
+    ``options`` has only given values, by the names of ``OPTIONS``, because defaults are in ``config`` alone.
+    ``spelled`` are parameters from the command line, which are text until the model's card gives their types; those of
+    a job file have types.
     """
 
     source: str
@@ -35,20 +35,20 @@ class Settings:
     spelled: Mapping[str, str] = field(default_factory=dict)
 
     def get(self, name: str) -> Any:
-        """Return an option's value; None when it was not given."""
+        """Return an option's value; None if it was not given."""
         return self.options.get(name)
 
     def of(self, holder: str) -> dict[str, Any]:
-        """Return what was given of a value's fields, by the fields' names."""
+        """Return the given values of one holder's options, by the names of its fields."""
         names = {option.parameter: option.name for option in OPTIONS if option.holder == holder}
         return {field: self.options[name] for field, name in names.items() if name in self.options}
 
 
 def read_settings(arguments: argparse.Namespace) -> Settings:
-    """Read a command line's settings, of which the parser kept only the given flags, and those of its job file.
+    """Read the settings of a command line, whose ``arguments`` hold only given flags, and those of its job file.
 
     Raises:
-        ConfigurationError: A value of the wrong kind, two that exclude each other, or an unknown key of the file.
+        ConfigurationError: A value has the wrong type, two options exclude each other, or a key of the file is unknown.
     """
     values = dict(vars(arguments))
     config = values.pop("config", None)
@@ -56,7 +56,9 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
     file = _read_file(file_path(config)) if config is not None else {}
     merged = _merge(file, flags)
     if "seed" in merged and "sample" not in merged:
-        raise ConfigurationError("--seed is given without --sample", hint="say how many rows: --sample N --seed S")
+        raise ConfigurationError(
+            "--seed is given without --sample", hint="give the number of rows: --sample N --seed S"
+        )
     spelled = merged.pop("spelled", {})
     return Settings(values["source"], values["destination"], merged, spelled)
 
@@ -78,7 +80,7 @@ def _read_flags(values: Mapping[str, Any]) -> SettingsLayer:
 def _from_flag(option: Option, value: Any) -> Any:
     texts = value if isinstance(value, list) else [value]
     if not option.is_path and any(utf8_name(str(text)) != str(text) for text in texts):
-        raise ConfigurationError(f"{option.flag} is not UTF-8", hint="only names of files may be anything else")
+        raise ConfigurationError(f"{option.flag} is not UTF-8", hint="only names of files may have other bytes")
     if option.kind is OptionKind.VALUE:
         return _parse(option, value, option.flag)
     if option.kind is OptionKind.NAMES:
@@ -136,7 +138,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 def _known_keys(name: str) -> str:
     if name in {"source", "destination"}:
-        return "SOURCE and DESTINATION stand on the command line"
+        return "give SOURCE and DESTINATION on the command line"
     near = did_you_mean(name.replace("-", "_"), BY_NAME)
     return f"{near}The keys are those of the flags, with underscores; see tts-pipeline run --help"
 
@@ -155,7 +157,7 @@ def _from_file(option: Option, value: Any, where: str) -> Any:
             )
             is_valid = isinstance(value, dict) and all(isinstance(item, kinds) for item in value.values())
         case OptionKind.VALUE:
-            # true and false are no numbers here, though Python counts with them.
+            # bool is a subclass of int in Python, but true and false are no numbers here.
             expected, is_valid = (
                 "a text or a number",
                 isinstance(value, str | int | float) and not isinstance(value, bool),
@@ -181,7 +183,7 @@ def _refuse_exclusive(layer: SettingsLayer, label: Callable[[str], str]) -> None
 
 
 def _merge(file: SettingsLayer, flags: SettingsLayer) -> SettingsLayer:
-    """Lay the flags over the file: tables are laid over one another name by name."""
+    """Override the file's settings by the flags; tables are merged name by name, arrays are joined."""
     lower = dict(file)
     for first, second in EXCLUSIVE:
         for flag, excluded in ((first, second), (second, first)):

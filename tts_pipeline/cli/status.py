@@ -1,4 +1,4 @@
-"""Exit statuses."""
+"""Define the exit statuses, and map errors and stops to them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def status_of(error: TtsPipelineError) -> int:
 
 
 def status_of_run(stopped_by: str | None, rejects: int) -> int:
-    """Return the exit status of a run."""
+    """Return the exit status of a run; ``stopped_by`` is None for a run that finished."""
     if stopped_by is not None:
         return _STOPPED_BY[stopped_by]
     return REJECTS if rejects else OK

@@ -1,4 +1,4 @@
-"""The summary of a run, for people and for programs."""
+"""Format the summary of a run, as text for people or as JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tts_pipeline.storage.store import Store
 
 MAX_CODES = 5
 MAX_FILES = 200
-"""Parts whose rejects are looked at, at most: the summary is not to take longer than the run."""
+"""The most files of rejects that are read, so that the summary does not take longer than the run."""
 
 _MESSAGE_CHARACTERS = 300
 
@@ -36,7 +36,7 @@ class RejectCauses:
 
 
 def read_reject_causes(store: Store) -> RejectCauses:
-    """Read the rejects table of a dataset, part by part, for what happened most often."""
+    """Read the rejects table of a dataset, part by part, and count the error codes."""
     causes = RejectCauses()
     dataset = DatasetReader(store)
     for table in dataset.read_files(dataset.files("rejects")[:MAX_FILES], ["error_code", "message"]):
@@ -48,7 +48,7 @@ def read_reject_causes(store: Store) -> RejectCauses:
 
 
 def result_without_report(stopped_by: str, destination: str) -> dict[str, Any]:
-    """Return what ``--json`` prints when a run ended before it could count: null is not known, which is not 0."""
+    """Return the JSON of a run that ended before it could count: null is not known, which is not 0."""
     hidden = {"audio_ms", "characters_without_price"}
     counts = [name for name in TOTALS_FIELDS if name not in hidden] + ["audio_hours"]
     return {
@@ -84,7 +84,7 @@ def summary(report: Report, service: Endpoint, card: Card, causes: RejectCauses)
     if report.stopped is not None:
         lines += [
             ("stopped", f"by: {report.stopped_by}"),
-            ("next", "everything done so far is kept; when the cause is mended, the same command goes on"),
+            ("next", "all bought audio is kept; fix the cause, then run the same command to continue"),
         ]
     return with_flags(align_columns(lines))
 
@@ -96,7 +96,7 @@ def _reject_lines(rejects: int, causes: RejectCauses) -> Iterator[tuple[str, str
     if rest > 0:
         yield "", f"and {_count(rest, 'other code')}"
     if rejects > causes.counts.total():
-        yield "", f"{rejects - causes.counts.total():,} more, in parts that are still open or were not looked at"
+        yield "", f"{rejects - causes.counts.total():,} more, in parts that are still open or were not read"
 
 
 def _reused_lines(report: Report) -> Iterator[tuple[str, str]]:
@@ -160,7 +160,7 @@ def _cost(totals: Totals) -> str:
 
 
 def format_duration(audio_ms: int) -> str:
-    """Return how long audio is, in minutes or hours."""
+    """Format the length of audio, in minutes or hours."""
     minutes = audio_ms / 60_000
     return f"{minutes:,.1f} minutes" if minutes < 60 else f"{minutes / 60:,.2f} hours"
 

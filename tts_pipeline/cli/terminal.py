@@ -1,4 +1,4 @@
-"""Lines to standard output and standard error, also when no reader is left."""
+"""Print lines to standard output and standard error, even if the reader has closed the pipe."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from tts_pipeline.cli.flags import with_flags
 from tts_pipeline.errors import printable
 
 _CELL_CHARACTERS = 120
-"""More of a cell is cut, but of the last one in a line."""
+"""The most characters of a cell; only the last cell of a line may be longer."""
 
 
 def print_result(text: str) -> None:
-    """Write to standard output: results, and nothing else."""
+    """Print a result to standard output, which gets nothing else."""
     _write(text, sys.stdout)
 
 
 def print_json(value: Any) -> None:
-    """Write a value to standard output as one line of JSON."""
+    """Print a value to standard output as one line of JSON."""
     print_result(json_line(value))
 
 
 def json_line(value: Any) -> str:
-    """Return a value as one line of JSON; what is not printable is escaped, and so is read as it was."""
+    """Return a value as one line of JSON; unprintable characters are escaped, so that a reader gets them back."""
     return _UNPRINTABLE.sub(_escape, json.dumps(value, ensure_ascii=False, default=_to_json))
 
 
 def _to_json(value: Any) -> Any:
-    """Return money, a date or a record as JSON holds it; of a record never a key, or an address with a login."""
+    """Return money, a date or a record as JSON; fields with ``repr=False`` (a key, a URL with a login) are left out."""
     if isinstance(value, Decimal):
         return f"{value:f}"
     if isinstance(value, date):
@@ -44,24 +44,24 @@ def _to_json(value: Any) -> Any:
 
 
 def print_status(text: str) -> None:
-    """Write to standard error: progress, warnings and errors, which name flags."""
+    """Print progress, warnings or errors to standard error, with flags in place of parameters."""
     _write(with_flags(text), sys.stderr)
 
 
 def print_error(error: BaseException) -> None:
-    """Tell an error as one line."""
+    """Print an error as one line on standard error."""
     print_status(f"tts-pipeline: {error}")
 
 
 def redirect_to_null(stream: TextIO) -> None:
-    """Let a stream whose reader is gone lead nowhere, so that the interpreter's own last flush does not fail."""
+    """Redirect a stream without a reader to the null device, so that the interpreter's last flush does not fail."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 
 def align_columns(rows: Sequence[Sequence[str]], indent: str = "") -> str:
-    """Lay rows out under one another; the last column is as long as it is, so that a line is a line in a pipe too."""
+    """Align rows in columns; the last column is neither cut nor wrapped, so that each row is one line in a pipe too."""
     cells = [[*map(truncate, row[:-1]), row[-1]] for row in (list(map(printable, row)) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)) for row in cells)
@@ -81,8 +81,8 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def _write(text: str, stream: TextIO) -> None:
-    """Write lines; whoever puts a value into a line makes it ``printable``, so that it does not begin another."""
+    """Print lines; a caller makes each value in them ``printable``, so that a value cannot begin a new line."""
     try:
         print("\n".join(map(printable, text.split("\n"))), file=stream, flush=True)
-    except BrokenPipeError:  # a run's result is on the disk: that nobody reads the summary does not change its status
+    except BrokenPipeError:  # a run's result is on the disk: a summary without a reader does not change its status
         redirect_to_null(stream)
