@@ -26,7 +26,7 @@ def _speak(folder: Path, on_empty: Any = "publish", **changes: Any) -> SpeechSyn
 def test_an_empty_night_can_be_skipped_or_failed(tmp_path: Path, service: LocalService, night: Any) -> None:
     """Failed is retried, for the text may come; nothing is written in either case."""
     night(tmp_path)
-    with pytest.raises(AirflowSkipException, match=r"is not there|has no rows"):
+    with pytest.raises(AirflowSkipException, match=r"does not exist|has no rows"):
         run_task(_speak(tmp_path, "skip"))
     with pytest.raises(AirflowException, match="on_empty is 'fail'") as exc_info:
         run_task(_speak(tmp_path, "fail"))
@@ -39,7 +39,7 @@ def test_a_source_that_is_gone_does_not_empty_its_dataset(tmp_path: Path, servic
     source = write_lines(tmp_path / "lines.parquet", 3)
     run_task(_speak(tmp_path))
     source.unlink()
-    with pytest.raises(AirflowFailException, match="has 3 rows: it stays as it is"):
+    with pytest.raises(AirflowFailException, match="has 3 rows: it is not replaced"):
         run_task(_speak(tmp_path, options={"rebuild": True}))
     with pytest.raises(AirflowFailException):
         run_task(_speak(tmp_path))

@@ -51,7 +51,7 @@ def test_what_may_pass_is_retried(error: TtsPipelineError) -> None:
 def test_what_stopped_a_run_says_what_to_do(error: TtsPipelineError) -> None:
     """Its own message first."""
     assert str(to_airflow_error(error)).startswith(error.message)
-    assert "clear the task to go on" in str(to_airflow_error(error))
+    assert "clear the task to continue" in str(to_airflow_error(error))
 
 
 def test_other_errors_are_left_alone() -> None:

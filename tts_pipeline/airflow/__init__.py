@@ -1,6 +1,6 @@
-"""The Apache Airflow provider: connection type ``speech``, hook, operators, ``@task.speech`` and ``speech_dataset``.
+"""Declare the Apache Airflow provider: connection ``speech``, hook, operators, ``@task.speech``, ``speech_dataset``.
 
-Every process of Airflow loads this module by its entry point: it imports nothing.
+Every process of Airflow loads this module by its entry point, so that it imports nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _OPERATORS = ("synthesize", "shards", "export", "usage_report")
 
 
 def get_provider_info() -> dict[str, Any]:
-    """Return what Airflow shows and loads of this provider, in the form of ``airflow/provider.yaml.schema.json``."""
+    """Return the provider's description for Airflow, in the form of ``airflow/provider.yaml.schema.json``."""
     return {
         "package-name": "tts-pipeline",
         "name": _INTEGRATION,
@@ -56,32 +56,34 @@ def _connection_fields() -> dict[str, Any]:
     return {
         "service": _field(
             "Known service",
-            "Where the base URL above is another way to a service of the catalog: its name, which datasets remember",
+            "The service's name in the catalog, if the base URL above is another address of it; datasets store it",
             "string",
         ),
         "dialect": _field(
             "Dialect",
-            "How requests are built; empty is as the catalog says, else openai",
+            "The form of requests; empty is the dialect of the catalog, else openai",
             "string",
             enum=["openai", "dashscope", None],
-            values_display={"null": "as the catalog says"},
+            values_display={"null": "the dialect of the catalog"},
         ),
         "account": _field("Account", "A label for the bill, never the key", "string"),
-        "query": _field("Query", 'In the URL of every request, as JSON: {"api-version": "2025-03-01"}', "string"),
-        "headers": _field("Headers", "With every request, as JSON of names and values, never a key", "string"),
+        "query": _field("Query", 'Added to the URL of every request, as JSON: {"api-version": "2025-03-01"}', "string"),
+        "headers": _field("Headers", "Sent with every request, as JSON of names and values, never a key", "string"),
         "key_header": _field("Header of the key", "Empty is Authorization, with Bearer before the key", "string"),
         "key_prefix": _field("Prefix of the key", "A word before the key in that header", "string"),
-        "ca_file": _field("CA file", "Certificates trusted beside the public ones: a file of the workers", "string"),
-        "proxy": _field("Proxy", "As http://proxy:3128; none is straight; empty is as HTTPS_PROXY says", "string"),
+        "ca_file": _field(
+            "CA file", "A file on the workers with certificates to trust besides the public ones", "string"
+        ),
+        "proxy": _field("Proxy", "Such as http://proxy:3128; none is no proxy; empty is HTTPS_PROXY", "string"),
         "timeout_s": _field(
             "Timeout (s)", "The longest silence of the service within a request", "number", **_POSITIVE
         ),
-        "max_concurrency": _field("Requests in flight", "At most, for a task", "integer", minimum=1),
-        "requests_per_minute": _field("Requests per minute", "At most, for a job and all its shards", "number"),
-        "characters_per_minute": _field("Characters per minute", "At most, for a job and all its shards", "number"),
+        "max_concurrency": _field("Requests in flight", "The most, for a task", "integer", minimum=1),
+        "requests_per_minute": _field("Requests per minute", "The most, for a job with all its shards", "number"),
+        "characters_per_minute": _field("Characters per minute", "The most, for a job with all its shards", "number"),
         "report_url": _field(
             "Report URL",
-            "Where tasks link to: the address of a dataset's page, with {dataset} in it; empty is the dataset itself",
+            "The link of tasks: the address of a dataset's page, with {dataset} in it; empty is the dataset itself",
             "string",
         ),
     }

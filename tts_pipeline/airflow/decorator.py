@@ -1,4 +1,4 @@
-"""``@task.speech``: a function returns the texts, the task makes the dataset."""
+"""Provide ``@task.speech``: a function returns the texts, and the task makes the dataset."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class SpeechDecoratedOperator(DecoratedOperator, SpeechSynthesizeOperator):
-    """Calls a function for its rows and makes a dataset of them; see ``speech_task``."""
+    """Calls a function and makes a dataset from the rows that it returns; see ``speech_task``."""
 
     custom_operator_name = "@task.speech"
     template_fields: Sequence[str] = (
@@ -35,8 +35,8 @@ class SpeechDecoratedOperator(DecoratedOperator, SpeechSynthesizeOperator):
         super().__init__(python_callable=python_callable, op_args=op_args, op_kwargs=op_kwargs, source="", **kwargs)
 
     def execute(self, context: Context) -> Any:
-        """Do the task's work; returns the dataset's place."""
-        return SpeechSynthesizeOperator.execute(self, context)  # not ``DecoratedOperator``'s, which is the next in line
+        """Run the task; return the dataset's path or URL."""
+        return SpeechSynthesizeOperator.execute(self, context)  # ``super()`` would be ``DecoratedOperator``
 
     def _work(self, context: Context) -> str:
         from tts_pipeline.source.frame_stream import temporary_parquet
@@ -48,13 +48,13 @@ class SpeechDecoratedOperator(DecoratedOperator, SpeechSynthesizeOperator):
         ) as source:
             self.source = str(source)
             report = self._synthesize(context)
-        self._lineage = ("", report.destination, report.dataset.speech)  # the rows were a file for this long only
+        self._lineage = ("", report.destination, report.dataset.speech)  # the file of the rows was temporary
         return report.destination
 
 
 @renamed_arguments(running="options")
 def speech_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:
-    """Make a dataset of the rows that a function returns.
+    """Make a dataset from the rows that a function returns.
 
     ::
 
@@ -62,13 +62,13 @@ def speech_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any
         def spoken(headlines: list[str]):
             return pl.DataFrame({"text": headlines}).with_row_index("id")
 
-    They are a Polars frame, a lazy one too, or anything else that Arrow reads. The task returns the dataset's path or
-    URL. The function is called again when the task is tried again: the same rows in the
-    same order go on with the dataset, and nothing is bought again.
+    The rows are a Polars frame, eager or lazy, or any object that Arrow reads. The task returns the dataset's path or
+    URL. A retried task calls the function again: with the same rows in the same order it continues the dataset, and
+    buys nothing again.
 
     Args:
         python_callable: The function.
-        **kwargs: Those of ``SpeechSynthesizeOperator`` without ``source``.
+        **kwargs: The arguments of ``SpeechSynthesizeOperator`` without ``source``.
     """
     return task_decorator_factory(
         python_callable=python_callable, decorated_operator_class=SpeechDecoratedOperator, **kwargs

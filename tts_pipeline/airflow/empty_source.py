@@ -1,4 +1,4 @@
-"""Nights without text: a missing source, or one without rows."""
+"""Handle a source that is missing or has no rows: skip the task, fail it, or publish an empty dataset."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ OnEmpty = Literal["skip", "publish", "fail"]
 
 
 def handle_empty_source(job: Job, on_empty: OnEmpty) -> None:
-    """Do what is wanted about a source that is missing or has no rows; with ``publish`` that is mostly nothing.
+    """Skip or fail the task if the source is missing or has no rows; ``publish`` lets it make an empty dataset.
 
     Raises:
         AirflowSkipException: With ``skip``.
-        AirflowException: With ``fail``; retried, for the text may come.
-        AirflowFailException: With ``publish``, where a rebuild would put nothing in place of a dataset with rows.
+        AirflowException: With ``fail``; retried, because the text may arrive later.
+        AirflowFailException: With ``publish``, if a rebuild would replace a dataset with rows by an empty one.
     """
     if on_empty == "publish" and not job.options.rebuild:
         return
@@ -37,8 +37,8 @@ def handle_empty_source(job: Job, on_empty: OnEmpty) -> None:
     rows = _existing_rows(job)
     if rows:
         raise AirflowFailException(
-            f"{message}, but the dataset at {without_passwords(os.fspath(job.destination))} has {rows:,} rows: it "
-            "stays as it is. Restore the source, or remove the dataset if an empty one is meant"
+            f"{message}, but the dataset at {without_passwords(os.fspath(job.destination))} has {rows:,} rows: it is "
+            "not replaced. Restore the source, or remove the dataset if you want an empty one"
         )
 
 
@@ -48,7 +48,7 @@ def _empty_reason(job: Job) -> str | None:
     try:
         rows = open_job_source(replace(job, options=replace(job.options, missing_is_empty=False))).rows
     except MissingSourceError:
-        return "is not there"
+        return "does not exist"
     return None if rows else "has no rows"
 
 

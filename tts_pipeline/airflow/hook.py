@@ -1,4 +1,4 @@
-"""The hook: an Airflow connection of type ``speech`` as a service with its key and limits."""
+"""Read an Airflow connection of type ``speech`` as a service with its key and limits."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ _KEY_REFUSED_STATUSES = (401, 403)
 class SpeechHook(BaseHook):
     """Reads a connection of type ``speech``.
 
-    Host is a service's name (``modelstream``) or a base URL, password the key; the other fields are those of the
-    form. The same as JSON in an environment variable::
+    The host is a service's name (``modelstream``) or a base URL, the password is the key; the form has the other
+    fields. A connection as JSON in an environment variable::
 
         AIRFLOW_CONN_SPEECH_DEFAULT='{"conn_type": "speech", "host": "modelstream", "password": "...",
                                       "extra": {"requests_per_minute": 180, "account": "newsroom"}}'
 
-    Everything is asked of Airflow at once and synchronously, before an event loop runs.
+    The hook reads the connection from Airflow once, synchronously, before an event loop runs.
 
     Args:
-        speech_conn_id: The connection.
+        speech_conn_id: The connection's id.
         catalog: Services and cards, or the TOML file of your own; None is the built-in catalog.
     """
 
@@ -54,12 +54,12 @@ class SpeechHook(BaseHook):
         self._connection: Connection | None = None
 
     def get_conn(self) -> Service:
-        """Return the service, with its key, which is masked in Airflow's logs from here on.
+        """Return the service with its key, and mask the key in Airflow's logs from now on.
 
-        Without a password in the connection, the key is the one that the worker's environment has for that service.
+        If the connection has no password, the key comes from the service's variable in the worker's environment.
 
         Raises:
-            ConfigurationError: The service is unknown, the URL is none, or the key is missing. Never retried.
+            ConfigurationError: The service is unknown, the URL is invalid, or the key is missing. Never retried.
         """
         from tts_pipeline.catalog.keys import environment, with_key
         from tts_pipeline.catalog.route import route_of
@@ -74,22 +74,23 @@ class SpeechHook(BaseHook):
             hint = f"put the key into the password of the connection {self.speech_conn_id!r}"
             raise ConfigurationError(error.message, hint="; ".join(filter(None, (hint, error.hint)))) from None
         if keyed.api_key:
-            mask_secret(keyed.api_key)  # Airflow masks the connection's password, which may be longer by white space
+            # Airflow masks only the whole password, which may have white space around the key.
+            mask_secret(keyed.api_key)
         for password in route_of(keyed, environment()).passwords:
             mask_secret(password)
         return keyed
 
     def limits(self, own: Limits | None = None) -> Limits:
-        """Return a job's limits within those of the connection: the stricter of both.
+        """Return the stricter of the job's and the connection's limits.
 
         Args:
-            own: The job's; None is the defaults.
+            own: The job's limits; None is the defaults.
 
         Returns:
-            The job's, with the connection's timeout where it gives one.
+            The limits; their timeout is the connection's if it has one, else the job's.
 
         Raises:
-            ConfigurationError: A field of the connection is no number above 0. Never retried.
+            ConfigurationError: A field of the connection is not a number above 0. Never retried.
         """
         limits, extra = own or Limits(), self._load_connection().extra_dejson
         ceilings = {name: self._read_number(extra, name) for name in (*_LIMIT_FIELDS, "timeout_s")}
@@ -102,11 +103,11 @@ class SpeechHook(BaseHook):
         return replace(limits, **changes)
 
     def report_url(self) -> str | None:
-        """Return the address of a dataset's page, with ``{dataset}`` in it; None when the connection gives none."""
+        """Return the address of a dataset's page, with ``{dataset}`` in it; None if the connection has none."""
         return self._load_connection().extra_dejson.get("report_url") or None
 
     def test_connection(self) -> tuple[bool, str]:
-        """Say whether the service answers and takes the key; buys nothing."""
+        """Return whether the service answers and accepts the key, with a message; buy nothing."""
         from tts_pipeline.http.probe import probe
         from tts_pipeline.wire.redirect import REDIRECTS
 
@@ -118,11 +119,11 @@ class SpeechHook(BaseHook):
         if status in _KEY_REFUSED_STATUSES:
             return False, f"{service.name} answers, and refuses the key (status {status})"
         if status < 300:
-            return True, f"{service.name} answers and takes the key"
+            return True, f"{service.name} answers and accepts the key"
         if status in REDIRECTS:
-            return False, f"{service.name} redirects to another address (status {status}): give that one"
+            return False, f"{service.name} redirects to another address (status {status}): give that address as host"
         if status < 500:
-            unknown = "whether it takes the key shows with the first request"
+            unknown = "only the first request can show whether it accepts the key"
             return True, f"{service.name} answers (status {status}); {unknown}"
         return False, f"{service.name} answers with status {status}: try again later"
 
@@ -131,8 +132,8 @@ class SpeechHook(BaseHook):
             try:
                 self._connection = self.get_connection(self.speech_conn_id)
             except AirflowNotFoundException as error:
-                hint = "make it under Admin, Connections, with the connection type Speech"
-                raise ConfigurationError(f"there is no connection {self.speech_conn_id!r}", hint=hint) from error
+                hint = "add it under Admin, Connections, with the connection type Speech"
+                raise ConfigurationError(f"Airflow has no connection {self.speech_conn_id!r}", hint=hint) from error
         return self._connection
 
     def _find_service(self, connection: Connection) -> Service:
@@ -149,18 +150,18 @@ class SpeechHook(BaseHook):
             service = replace(service, base_url=normalise_url(host))
         if not service.base_url:
             hint = "start `tts-pipeline emulate` and give the connection its URL"
-            raise ConfigurationError("the service 'local' has no address of its own here", hint=hint)
+            raise ConfigurationError("the service 'local' has no fixed address", hint=hint)
         overrides: dict[str, Any] = {key: str(extra[key]) for key in _TEXT_FIELDS if extra.get(key)}
         overrides |= {key: self._read_text_table(extra, key) for key in _TABLE_FIELDS if extra.get(key)}
         return replace(service, **overrides)
 
     def _read_text_table(self, extra: Mapping[str, Any], name: str) -> dict[str, str]:
-        """Read a field of names and values; the form of a connection gives it as the text of a JSON object."""
+        """Read a field of names and values, which the connection's form stores as the text of a JSON object."""
         value = extra[name]
         try:
             return msgspec.convert(msgspec.json.decode(value) if isinstance(value, str) else value, dict[str, str])
         except (msgspec.MsgspecError, UnicodeError):
-            message = f"{name} of the connection {self.speech_conn_id!r} is not an object of texts"
+            message = f"{name} of the connection {self.speech_conn_id!r} is not a JSON object of texts"
             raise ConfigurationError(message, hint='write it as {"api-version": "2025-03-01"}') from None
 
     def _read_number(self, extra: Mapping[str, Any], name: str) -> float | None:
@@ -179,7 +180,7 @@ class SpeechHook(BaseHook):
 
 
 def _address(connection: Connection) -> str:
-    """Return the service's name or URL; a connection that was given as a URI has its parts apart."""
+    """Return the service's name or URL; a connection given as a URI stores scheme, host and port in separate fields."""
     from tts_pipeline.catalog.service import is_loopback
 
     host, port = connection.host or "", connection.port

@@ -1,4 +1,4 @@
-"""OpenLineage facts of a task; imported only where Airflow's provider for it is installed."""
+"""Build the OpenLineage facets of a task; imported only if Airflow's provider for OpenLineage is installed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def lineage_of(sources: Sequence[str], output: str, rows: int | None) -> OperatorLineage[Any, Any]:
-    """Return a task's inputs and its output."""
+    """Return a task's inputs and its output; ``rows`` is the output's number of rows, None if it is not known."""
     facets: dict[str, Any] = (
         {} if rows is None else {"outputStatistics": OutputStatisticsOutputDatasetFacet(rowCount=rows)}
     )
@@ -32,7 +32,7 @@ def lineage_of(sources: Sequence[str], output: str, rows: int | None) -> Operato
 
 
 def _openlineage_name(path: str) -> tuple[str, str]:
-    """Name a place as OpenLineage's naming specification does: ``s3://bucket`` and ``folder``; ``file`` and path."""
+    """Return namespace and name by OpenLineage's naming specification: ``s3://bucket``, ``folder``; ``file``, path."""
     if is_local(path):
         return "file", str(local_path(path))
     parts = urlsplit(without_passwords(path))

@@ -1,4 +1,4 @@
-"""The extra link from a task to its report."""
+"""Link a task in Airflow's interface to its dataset."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CONSOLES = {
     "s3": "https://s3.console.aws.amazon.com/s3/buckets/{bucket}?prefix={path}/",
     "gs": "https://console.cloud.google.com/storage/browser/{bucket}/{path}",
 }
-"""Where buckets are looked at in a browser, 2026-11."""
+"""Web addresses of buckets by scheme, 2026-11."""
 
 
 @attrs.define()
@@ -29,12 +29,12 @@ class SpeechReportLink(BaseOperatorLink):
     name: str = "Speech report"
 
     def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002 (Airflow's signature)
-        """Return what the task found out while it ran; empty before that."""
+        """Return the link that the task set while it ran; empty before that."""
         return str(getattr(operator, "report_link", ""))
 
 
 def report_link(dataset: str, page: str | None) -> str:
-    """Return where a browser shows a dataset: a page with ``{dataset}`` in its address, or where the dataset lies."""
+    """Return the web address of a dataset: ``page`` with its ``{dataset}`` filled in, or the dataset's own location."""
     dataset = without_passwords(dataset)
     if page:
         return page.replace("{dataset}", quote(dataset, safe=""))

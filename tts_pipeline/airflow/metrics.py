@@ -1,4 +1,4 @@
-"""A task's figures as Airflow metrics, for any backend (StatsD, OpenTelemetry)."""
+"""Send a task's figures as Airflow metrics, to any backend (StatsD, OpenTelemetry)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 def send_metrics(report: Report, progress: Progress, tags: dict[str, str]) -> None:
-    """Send what one run did, also a stopped one: rows, rejects, requests and characters; cost; mean latency.
+    """Send the figures of one run, finished or stopped: rows, rejects, requests, characters, cost and mean latency.
 
-    The tags tell tasks apart; few values each.
+    The tags identify the task; each has few values.
     """
     totals = report.this_run
     counts = {
@@ -25,7 +25,7 @@ def send_metrics(report: Report, progress: Progress, tags: dict[str, str]) -> No
     for name, count in counts.items():
         stats.incr(name, count, tags=tags)
     if totals.cost is not None and totals.currency is not None:
-        # Metrics are floats; the bill is the usage table.
+        # Metrics are floats; the exact bill is the usage table.
         stats.gauge("speech.cost", float(totals.cost), tags={**tags, "currency": totals.currency})
     if progress.settled:
         stats.timing("speech.latency", progress.latency_ms / progress.settled, tags=tags)

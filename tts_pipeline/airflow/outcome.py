@@ -1,4 +1,4 @@
-"""The end of a run for Airflow: results for XCom, and errors that are retried or not."""
+"""Convert the end of a run for Airflow: results for XCom, and errors that are retried or not."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from tts_pipeline.job import Report
 
 XCOM_BYTES = 1_000
-"""What one result may take in Airflow's database, as JSON; a path or a URL is most of it."""
+"""The most bytes of one result in Airflow's database, as JSON; a path or a URL is most of them."""
 
 FINAL_STOPS = frozenset({"budget", "rejects"})
-"""What stops every further run as well, until a person has changed something."""
+"""The values of ``stopped_by`` that would stop every further run too, until a person changes a setting."""
 
 _COUNTS = (
     "rows",
@@ -35,28 +35,28 @@ _COUNTS = (
     "currency",
     "audio_hours",
 )
-_RESUME_HINT = "what is done is kept: clear the task to go on"
+_RESUME_HINT = "all bought audio is kept: clear the task to continue"
 
 
 def xcom_result(report: Report) -> dict[str, Any]:
-    """Return a task's result: the dataset's place and counts; money is text."""
+    """Return a task's result: the dataset's path or URL, and its counts; money is text."""
     values = report.to_json()
     return check_xcom_size({"dataset": report.destination, **{name: values[name] for name in _COUNTS}})
 
 
 def check_xcom_size(result: dict[str, Any]) -> dict[str, Any]:
-    """Return a result that fits into XCom; one that is too large fails the task for good."""
+    """Return a result that fits into XCom; fail the task without a retry if the result is too large."""
     size = len(json.dumps(result).encode())
     if size > XCOM_BYTES:
         raise AirflowFailException(
-            f"the task's result takes {size} bytes, more than the {XCOM_BYTES} that are meant for XCom: "
-            "is the destination's name very long? Data belongs into the dataset"
+            f"the task's result takes {size} bytes, and XCom gets {XCOM_BYTES} at most: "
+            "give the dataset a shorter destination"
         )
     return result
 
 
 def asset_event(report: Report, conn_id: str | None = None) -> dict[str, Any]:
-    """Return what an asset event tells of a dataset."""
+    """Return the facts of a dataset for an asset event; ``conn_id`` is the connection that opens it, if any."""
     values = report.to_json()
     hours, cost = values["audio_hours"], values["cost"]
     return {
@@ -69,12 +69,12 @@ def asset_event(report: Report, conn_id: str | None = None) -> dict[str, Any]:
 
 
 def to_airflow_error(error: TtsPipelineError, final_stops: Collection[str] = FINAL_STOPS) -> AirflowException:
-    """Return the exception that makes Airflow do the right thing about an error of ours.
+    """Return Airflow's exception for an error of this package.
 
-    A wrong setting, a key or balance that the service refuses, a spent budget and too many rejects stay what they are
-    however often a task is tried: it fails at once. Anything else is retried as the task says.
+    A retry cannot cure a wrong setting, a key or balance that the service refuses, a spent budget, or too many rejects:
+    the task fails immediately. Any other error is retried as the task is configured.
 
-    ``final_stops`` are the ``stopped_by`` of what stops every further try as well.
+    ``final_stops`` are the values of ``stopped_by`` that would stop every further try too.
     """
     is_final = isinstance(error, ConfigurationError | FatalError) or (
         isinstance(error, StoppedError) and error.stopped_by in final_stops
@@ -85,7 +85,7 @@ def to_airflow_error(error: TtsPipelineError, final_stops: Collection[str] = FIN
 
 @contextmanager
 def airflow_errors(final_stops: Collection[str] = FINAL_STOPS) -> Iterator[None]:
-    """Translate our errors into Airflow's; see ``to_airflow_error``."""
+    """Translate errors of this package into Airflow's; see ``to_airflow_error``."""
     try:
         yield
     except TtsPipelineError as error:

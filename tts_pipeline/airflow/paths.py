@@ -1,4 +1,4 @@
-"""Paths in Airflow: URLs, object storage paths, connections."""
+"""Resolve paths in Airflow (URLs, object storage paths, connections) for the core."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 def resolve_path(path: AnyPath, conn_id: str | None = None) -> str | FsspecPath:
-    """Return a place as the core takes it: a path, a URL, an ``ObjectStoragePath``, or ``s3://my_conn@bucket/folder``.
+    """Convert a path, a URL, an ``ObjectStoragePath`` or ``s3://my_conn@bucket/folder`` for the core.
 
-    The connection that opens it is ``conn_id``, else the one in the path; without any, the fsspec driver finds its
-    credentials itself. With a connection the place comes with the file system that Airflow's provider makes of it. The
-    connection is looked up here, synchronously, and is no part of what a dataset remembers.
+    The path is opened by the connection ``conn_id``, else by the one in the path; without a connection, the fsspec
+    driver finds its credentials itself. With a connection, the result holds the file system that Airflow's provider
+    makes from it. The connection is read here, synchronously, and a dataset does not store it.
 
     Raises:
-        ConfigurationError: No provider of Airflow's is installed for that kind of storage.
+        ConfigurationError: No Airflow provider is installed for this kind of storage. Never retried.
     """
     from airflow.sdk import ObjectStoragePath
 
@@ -41,7 +41,7 @@ def resolve_path(path: AnyPath, conn_id: str | None = None) -> str | FsspecPath:
 
 
 def connection_of(path: AnyPath, conn_id: str | None = None) -> str | None:
-    """Return the id of the connection that opens a place; None where none does. See ``resolve_path``."""
+    """Return the id of the connection that opens a path; None without a connection. See ``resolve_path``."""
     from airflow.sdk import ObjectStoragePath
 
     text = _text(path)

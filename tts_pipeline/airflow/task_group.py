@@ -1,4 +1,4 @@
-"""A dataset by many workers as one task group: plan, a task for each shard, publish."""
+"""Build a task group that makes a dataset by many workers: plan, a task for each shard, publish."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def speech_dataset(
     """Make a speech dataset by many workers.
 
     Args:
-        group_id: Of the task group; its tasks are ``plan``, ``synthesize`` (mapped) and ``publish``.
-        max_shards: Tasks that share the work, 1 to 1,000. Rate and budget are divided among them, never multiplied.
-        on_empty: As for ``SpeechSynthesizeOperator``.
-        outlets: Assets that get an event when the dataset is whole.
-        shards: Fields of the mapped tasks alone: ``{"pool": "speech", "at_a_time": 4}``. Airflow runs no more than
-            ``at_a_time`` of them at one time, however large the pool is.
-        **job: The job, as for ``SpeechJobOperator``, and fields of all three tasks.
+        group_id: The id of the task group; its tasks are ``plan``, ``synthesize`` (mapped) and ``publish``.
+        max_shards: The most tasks that share the work, 1 to 1,000. Rate and budget are divided among them.
+        on_empty: See ``SpeechSynthesizeOperator``.
+        outlets: Assets that get an event when the dataset is finished.
+        shards: Fields of the mapped tasks alone: ``{"pool": "speech", "at_a_time": 4}``. Airflow runs at most
+            ``at_a_time`` of them at the same time, whatever the size of the pool.
+        **job: The job's fields, as for ``SpeechJobOperator``, and fields of all three tasks.
 
     Returns:
-        The group; ``upstream >> speech_dataset(...) >> downstream`` works as with any.
+        The group; ``upstream >> speech_dataset(...) >> downstream`` works as with any group.
     """
     shard_fields = {"max_active_tis_per_dagrun": (shards or {}).get("at_a_time"), **job, **(shards or {})}
     with TaskGroup(group_id) as group:

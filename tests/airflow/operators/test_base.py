@@ -68,7 +68,7 @@ def test_a_fatal_error_fails_without_a_retry_and_keeps_what_is_done(tmp_path: Pa
     """A wrong key is wrong in the next try too; when it is mended, nothing is bought again."""
     write_lines(tmp_path / "lines.parquet", 12)
     service.set_faults([WRONG_KEY])
-    with pytest.raises(AirflowFailException, match=r"InvalidApiKey.*clear the task to go on") as exc_info:
+    with pytest.raises(AirflowFailException, match=r"InvalidApiKey.*clear the task to continue") as exc_info:
         run_task(_speak(tmp_path, limits={"max_concurrency": 1}))
     assert KEY not in str(exc_info.value)
     service.clear_faults()
@@ -113,7 +113,7 @@ def test_an_outage_is_retried(tmp_path: Path, service: LocalService) -> None:
     """It may be over by the next try."""
     write_lines(tmp_path / "lines.parquet", 3)
     service.set_faults([{"what": "error", "status": 503, "code": "Unavailable", "message": "down"}])
-    with pytest.raises(AirflowException, match="clear the task to go on") as exc_info:
+    with pytest.raises(AirflowException, match="clear the task to continue") as exc_info:
         run_task(_speak(tmp_path, limits={"max_outage_s": 0.2, "retry_wait_s": 0.01}))
     assert not isinstance(exc_info.value, AirflowFailException)
 

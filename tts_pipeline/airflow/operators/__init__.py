@@ -1,1 +1,1 @@
-"""The operators, each as thin as ``execute`` -> ``job``."""
+"""Operators for Airflow: each ``execute`` is a thin call of ``job``, ``exports`` or ``report``."""

@@ -1,4 +1,4 @@
-"""The base of all speech operators: the job's fields, an orderly stop, and a report at the end."""
+"""Provide the base of all speech operators: the job's fields, an orderly stop, and a report at the end."""
 
 from __future__ import annotations
 
@@ -31,39 +31,39 @@ if TYPE_CHECKING:
     from tts_pipeline.models import ParameterValue
 
 RunJob = Callable[["Progress", "CancelToken"], "Report"]
-"""Runs a job, or a part of it, with its progress and a way to stop it."""
+"""A function that runs a job, or a shard of it, with a progress to update and a token that stops it."""
 
 
 @renamed_attributes(running="options", named_columns="input_columns")
 class SpeechJobOperator(BaseOperator):
-    """A task about one speech job. Its fields are those of ``tts_pipeline.Job``; texts among them are templates.
+    """A task for one speech job. Its fields are those of ``tts_pipeline.Job``; its texts are templates.
 
-    Tasks of one dataset are given the same job. Neither the task, nor the run, nor the try is part of what identifies
-    it: a task that is retried, cleared or killed goes on with its dataset, and buys nothing again.
+    All tasks of one dataset get the same job. Task, run and try are not part of the job's identity: a task that is
+    retried, cleared or killed continues its dataset, and buys nothing again.
 
     Args:
-        source: A Parquet file, a folder of them, a glob or a URL of these; also an ``ObjectStoragePath``.
-        destination: A folder or a URL; becomes the dataset.
-        model: As sent.
-        parameters: Voice parameters that are the same for all rows: ``{"voice": "Cherry"}``.
+        source: A Parquet file, a folder of Parquet files, a glob or a URL of these; also an ``ObjectStoragePath``.
+        destination: The folder or URL of the dataset.
+        model: The model's name, as the service knows it.
+        parameters: Voice parameters with the same value for all rows: ``{"voice": "Cherry"}``.
         text: The source column of the text; None is that of ``columns``, which is ``text`` by default.
         utterance_id: The source column of the id; None is that of ``columns``, which is ``id`` by default.
         columns: Voice parameter -> source column that carries it row by row, or an ``InputColumns``.
         hive: Whether folders of the source such as ``speaker=Cherry`` are columns.
-        drop: Columns of the source that are not read at all.
-        tags: For the bill, beside the task's place in Airflow.
+        drop: Columns of the source that are not read.
+        tags: Labels for the bill, besides those of the DAG, the task and the run.
         speech_conn_id: The connection to the service.
         source_conn_id: The connection that opens the source; None is the one in its URL, or the driver's own.
         destination_conn_id: The same for the destination.
         catalog: Services, cards and prices, or the TOML file of your own; None is the built-in catalog.
-        prices: The TOML file of prices of your own; None is none.
+        prices: The TOML file of your own prices; None is the catalog's prices.
         selection: The rows of the source to take; None is all rows.
         audio: The format and sample rate of the dataset's audio; None is audio as received.
-        unchecked: Parameters whose values are not held against the card's lists.
+        unchecked: Names of parameters that are sent without a check against the model's card.
         options: How the job is run: limits (those of the connection are their ceiling), budget, parts, quality, reuse.
-        defer_after: A pause that the service asks for beyond this is waited for without a worker's slot; None is never:
-            the task waits, up to ``Limits.max_pause_s``.
-        kwargs: Those of every operator.
+        defer_after: If the service requests a longer pause than this, the task is deferred and holds no worker's slot;
+            with None it is never deferred: it waits, up to ``Limits.max_pause_s``.
+        kwargs: Arguments of every operator.
     """
 
     template_fields: Sequence[str] = (
@@ -84,7 +84,7 @@ class SpeechJobOperator(BaseOperator):
     operator_extra_links = (SpeechReportLink(),)
     ui_color = "#e6dcf7"
     final_stops: Collection[str] = FINAL_STOPS
-    """What stops every further try as well."""
+    """The values of ``stopped_by`` that would stop every further try too."""
 
     @renamed_arguments(running="options")
     def __init__(  # noqa: PLR0913 (an operator's fields, by name)
@@ -137,21 +137,21 @@ class SpeechJobOperator(BaseOperator):
         self._lineage: tuple[str, str, int | None] | None = None
 
     def execute(self, context: Context) -> Any:
-        """Do the task's work; what it returns goes into XCom."""
+        """Run the task; the returned value goes to XCom."""
         with airflow_errors(self.final_stops):
             return self._work(context)
 
-    def resume(self, context: Context, event: Any = None) -> Any:  # noqa: ARG002 (what the trigger gives)
-        """Go on after a pause that was waited for without a slot."""
-        with airflow_errors(self.final_stops):  # not by ``execute``: Airflow refuses a call of that within a task
+    def resume(self, context: Context, event: Any = None) -> Any:  # noqa: ARG002 (the trigger's event)
+        """Continue after the pause of a deferred task."""
+        with airflow_errors(self.final_stops):  # not by ``execute``: Airflow refuses to call it within a task
             return self._work(context)
 
     def on_kill(self) -> None:
-        """Stop in good order: what is in flight has its grace, and the bill is written."""
+        """Stop in good order: requests in flight get their grace period, and the bill is written."""
         self._stop().set("Airflow")
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:  # noqa: ARG002 (the provider's signature)
-        """Return what OpenLineage is told; called by its provider only."""
+        """Return the task's lineage; only the OpenLineage provider calls this."""
         from tts_pipeline.airflow.lineage import lineage_of
 
         source, destination, rows = self._lineage or (str(self.source), str(self.destination), None)
@@ -159,7 +159,7 @@ class SpeechJobOperator(BaseOperator):
 
     @property
     def input_columns(self) -> InputColumns:
-        """Where in the source an utterance is found, of all that says so."""
+        """The columns of the source, from ``columns``, ``text``, ``utterance_id``, ``hive`` and ``drop``."""
         return InputColumns.from_arguments(
             self.columns, text=self.text, utterance_id=self.utterance_id, hive=self.hive, drop=self.drop
         )
@@ -168,7 +168,7 @@ class SpeechJobOperator(BaseOperator):
     def _work(self, context: Context) -> Any: ...
 
     def _build_job(self, context: Context) -> Job:
-        """Make the job; everything that is asked of Airflow is asked here, before anything runs."""
+        """Build the job; all reads from Airflow happen here, before anything runs."""
         from tts_pipeline.catalog import load_catalog
         from tts_pipeline.job import Job
 
@@ -199,11 +199,11 @@ class SpeechJobOperator(BaseOperator):
             limits = replace(limits, max_pause_s=min(limits.max_pause_s, self.defer_after.total_seconds()))
         own_tags = {name: str(value) for name, value in (self.tags or {}).items()}  # a template may render as a number
         tags = {**context_tags(context), **options.tags, **own_tags}
-        # What an empty night becomes is decided before the job: see ``empty_source.py``.
+        # ``empty_source.py`` handles an empty source before the job.
         return replace(options, limits=limits, tags=tags, missing_is_empty=True)
 
     def _run_to_end(self, run: RunJob) -> Report:
-        """Run, with a line in the log now and then; a run that stopped before its end is raised or deferred."""
+        """Run the job with regular progress lines in the log; raise or defer if it stopped before its end."""
         from tts_pipeline.airflow.metrics import send_metrics
         from tts_pipeline.job import Progress
         from tts_pipeline.job.progress_view import ProgressView, report_lines
@@ -222,18 +222,18 @@ class SpeechJobOperator(BaseOperator):
         if until is not None and self.defer_after is not None:
             from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 
-            self.log.info("%s The task goes on then, and holds no slot meanwhile.", stopped)
+            self.log.info("%s The task continues then, and holds no slot until then.", stopped)
             self.defer(trigger=DateTimeTrigger(moment=until), method_name=self.resume.__name__)
 
     def _record_output(self, context: Context, job: Job, report: Report, rows: int) -> None:
-        """Tell what was made: lineage, and an event for each asset that the task gives out."""
+        """Record the lineage of the output, and add its facts to the event of each outlet."""
         self._lineage = (os.fspath(job.source), report.destination, rows)
         event = asset_event(report, connection_of(self.destination, self.destination_conn_id))
         for outlet in self.outlets:
             context["outlet_events"][outlet].extra.update(event)
 
     def _stop(self) -> CancelToken:
-        # Made late, because operators are copied; and at one stroke, because a signal handler may be first.
+        # Created at first use, because operators are copied; and atomically, because a signal handler may be first.
         from tts_pipeline.job.stop import CancelToken
 
         stop: CancelToken = self.__dict__.setdefault("_stopping", CancelToken())
@@ -249,7 +249,7 @@ def _local(place: AnyCatalog | None) -> Path | Catalog | None:
 
 
 def context_tags(context: Context) -> dict[str, str]:
-    """Return ``dag_id``, ``task_id``, ``run_id`` and ``map_index`` (-1 where nothing is mapped)."""
+    """Return ``dag_id``, ``task_id``, ``run_id`` and ``map_index`` (-1 for a task that is not mapped) as tags."""
     task = context["ti"]
     ids = {"dag_id": task.dag_id, "task_id": task.task_id, "run_id": task.run_id, "map_index": task.map_index}
     return {name: str(-1 if value is None else value) for name, value in ids.items()}

@@ -1,4 +1,4 @@
-"""``SpeechExportOperator``: a dataset to files for training."""
+"""Provide ``SpeechExportOperator``, which exports a dataset to files for training."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 class SpeechExportOperator(BaseOperator):
     """Export the speech of a dataset as audio files, or for Hugging Face, NeMo or lhotse; see ``tts_pipeline.export``.
 
-    A destination that holds an earlier export is brought in step with the dataset: a task that is retried or runs every
-    night writes what is new or changed. Returns the destination and counts; each outlet's event carries the same.
-    Utterances whose audio cannot be converted are left out, counted in ``failures`` and named in the log.
+    An earlier export at the destination is updated to the dataset: a task that is retried, or runs every night, writes
+    new and changed files. The task returns the destination and counts, which each outlet's event gets too. Utterances
+    whose audio cannot be converted are left out, counted in ``failures`` and named in the log.
 
     Args:
-        dataset: A folder or a URL that a job made.
+        dataset: The folder or URL of a dataset.
         destination: A folder or a URL, empty or with an earlier export of the same format.
         as_: ``huggingface``, ``files``, ``nemo`` or ``lhotse``.
-        name: What the audio files are called, as ``{utterance_id}.{ext}``; None is the format's own.
+        name: The template of the audio files' names, such as ``{utterance_id}.{ext}``; None is the format's default.
         where: A condition in SQL over the columns of the speech table; None is all rows.
-        split: Shares by name, as ``train=0.98,validation=0.02``; None is one split.
+        split: Shares by name, such as ``train=0.98,validation=0.02``; None is one split.
         audio_format: ``as-received``, ``wav``, ``flac``, ``mp3`` or ``ogg``.
-        sample_rate_hz: Resample to this; None keeps it.
+        sample_rate_hz: The sample rate to resample to; None keeps the rate.
         dataset_conn_id: The connection that opens the dataset; None is the one in its URL, or the driver's own.
         destination_conn_id: The same for the destination.
-        kwargs: Those of every operator.
+        kwargs: Arguments of every operator.
     """
 
     template_fields: Sequence[str] = (
@@ -79,7 +79,7 @@ class SpeechExportOperator(BaseOperator):
         self._lineage: tuple[str, str, int | None] | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Export."""
+        """Export the dataset; the returned counts go to XCom."""
         from tts_pipeline.exports import export
 
         with airflow_errors():
@@ -96,14 +96,14 @@ class SpeechExportOperator(BaseOperator):
             )
         self._lineage = (os.fspath(dataset), result.destination, result.rows)
         counts = result.to_json()
-        for utterance_id, why in counts.pop("failed").items():
-            self.log.warning("utterance %r is not in the export: %s", utterance_id, why)
+        for utterance_id, reason in counts.pop("failed").items():
+            self.log.warning("utterance %r is left out of the export: %s", utterance_id, reason)
         for outlet in self.outlets:
             context["outlet_events"][outlet].extra.update(counts)
         return check_xcom_size(counts)
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:  # noqa: ARG002 (the provider's signature)
-        """Return what OpenLineage is told; called by its provider only."""
+        """Return the task's lineage; only the OpenLineage provider calls this."""
         from tts_pipeline.airflow.lineage import lineage_of
 
         source, destination, rows = self._lineage or (str(self.dataset), str(self.destination), None)

@@ -1,4 +1,4 @@
-"""One dataset by many workers: plan, a mapped task for each shard, publish."""
+"""Provide the operators that make one dataset by many workers: plan, a mapped task for each shard, publish."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
     from tts_pipeline.job import Shard
 
 MAX_SHARDS = 1_000
-"""Mapped tasks of one dataset, at most, whatever the source: Airflow's own limit is 1,024 (``max_map_length``)."""
+"""The most mapped tasks of one dataset: Airflow's own limit is 1,024 (``max_map_length``)."""
 
 
 class SpeechPlanOperator(SpeechJobOperator):
-    """Check a job whole, make its dataset's descriptor, and divide its parts among shards.
+    """Check a whole job, write its dataset's descriptor, and divide its parts among shards.
 
-    Returns the shards, at least one, and the same ones whatever is already done; ``shard`` of
+    The task returns the shards, at least one, and always the same ones however many parts are done; ``shard`` of
     ``SpeechSynthesizeShardOperator`` is mapped over them.
 
     Args:
-        max_shards: At most this many, 1 to 1,000.
-        on_empty: As for ``SpeechSynthesizeOperator``.
-        kwargs: Those of ``SpeechJobOperator``.
+        max_shards: The most shards, 1 to 1,000.
+        on_empty: See ``SpeechSynthesizeOperator``.
+        kwargs: Arguments of ``SpeechJobOperator``.
 
     Raises:
-        ValueError: ``max_shards`` is out of range, or an asset is among the outlets: there is no dataset yet.
+        ValueError: ``max_shards`` is out of range, or the task has outlets, although the dataset is not made yet.
     """
 
     def __init__(self, *, max_shards: int = 8, on_empty: OnEmpty = "publish", **kwargs: Any) -> None:
@@ -50,27 +50,27 @@ class SpeechPlanOperator(SpeechJobOperator):
 
 
 class SpeechSynthesizeShardOperator(SpeechJobOperator):
-    """Run the parts of one shard; mapped over what ``SpeechPlanOperator`` returns.
+    """Run the parts of one shard; mapped over the shards that ``SpeechPlanOperator`` returns.
 
     ::
 
         SpeechSynthesizeShardOperator.partial(task_id="synthesize", **job).expand(shard=plan.output)
 
-    Returns the dataset's place and its counts so far.
+    The task returns the dataset's path or URL, and its counts so far.
 
     Args:
-        shard: One of the plan's.
-        at_a_time: How many of them run at one time, at most, as by a pool or ``max_active_tis_per_dag``: rates are
-            divided by it; None is all of them.
-        map_index_template: How Airflow names the mapped task: by its parts.
-        kwargs: Those of ``SpeechJobOperator``.
+        shard: A shard of the plan.
+        at_a_time: The most shards that run at the same time, by a pool or ``max_active_tis_per_dag``: rates are divided
+            by it; None is all shards.
+        map_index_template: The name of the mapped task in Airflow: its parts.
+        kwargs: Arguments of ``SpeechJobOperator``.
 
     Raises:
-        ValueError: An asset is among the outlets: the dataset is whole only when it is published.
+        ValueError: The task has outlets, although the dataset is finished only when it is published.
     """
 
     template_fields: Sequence[str] = (*SpeechJobOperator.template_fields, "shard")
-    final_stops = FINAL_STOPS - {"budget"}  # what is used up is a share, and grows when other shards finish
+    final_stops = FINAL_STOPS - {"budget"}  # a shard's share of the budget grows when other shards finish
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class SpeechSynthesizeShardOperator(SpeechJobOperator):
 
     @property
     def shard_label(self) -> str:
-        """The shard's parts, ``parts 8-15``."""
+        """The shard's parts as text, such as ``parts 8-15``."""
         numbers = _from_json(self.shard).numbers()
         if len(numbers) < 2:
             return f"part {numbers[0]}" if numbers else "no parts"
@@ -107,7 +107,7 @@ class SpeechSynthesizeShardOperator(SpeechJobOperator):
 class SpeechPublishOperator(SpeechJobOperator):
     """Finalize a dataset whose parts are all done: verify every part, then write ``parts.json`` and the dataset card.
 
-    Returns the dataset's place and counts; assets among its ``outlets`` get an event with rows, hours and cost.
+    The task returns the dataset's path or URL, and its counts; its ``outlets`` get an event with rows, hours and cost.
     """
 
     def _work(self, context: Context) -> Any:
@@ -121,7 +121,7 @@ class SpeechPublishOperator(SpeechJobOperator):
 
 def _refuse_outlets(operator: SpeechJobOperator) -> None:
     if operator.outlets:
-        raise ValueError(f"{operator.task_id}: give the outlets to SpeechPublishOperator, where the dataset is whole")
+        raise ValueError(f"{operator.task_id}: give the outlets to SpeechPublishOperator, which finishes the dataset")
 
 
 def _to_json(shard: Shard) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""``SpeechSynthesizeOperator``: a source to a dataset, in one task."""
+"""Provide ``SpeechSynthesizeOperator``, which makes a dataset from a source in one task."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 class SpeechSynthesizeOperator(SpeechJobOperator):
-    """Make a speech dataset of a source, or go on with one; see ``SpeechJobOperator`` for the job's fields.
+    """Make a speech dataset from a source, or continue one; see ``SpeechJobOperator`` for the job's fields.
 
-    Returns the dataset's place and counts. Rejected rows are no failure: they are a table, and ``rejects`` counts them;
-    ``RunOptions.max_rejects`` is where it becomes one.
+    The task returns the dataset's path or URL, and its counts. Rejected rows do not fail the task: they are a table,
+    and ``rejects`` counts them. More rejects than ``RunOptions.max_rejects`` fail it.
 
     Args:
-        on_empty: What a source that is missing or has no rows becomes: ``publish``, an empty dataset; ``skip``, a
-            skipped task; ``fail``, a failed one, which is retried.
-        kwargs: Those of ``SpeechJobOperator``.
+        on_empty: The result of a source that is missing or has no rows: ``publish`` makes an empty dataset, ``skip``
+            skips the task, ``fail`` fails it, and the task is retried.
+        kwargs: Arguments of ``SpeechJobOperator``.
     """
 
     def __init__(self, *, on_empty: OnEmpty = "publish", **kwargs: Any) -> None:

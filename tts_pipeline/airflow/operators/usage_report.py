@@ -1,4 +1,4 @@
-"""The bill of many datasets, by day, voice or team."""
+"""Provide ``SpeechUsageReportOperator``, which writes the bill of many datasets, by day, voice or team."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
 class SpeechUsageReportOperator(BaseOperator):
     """Add up the usage of datasets, and write it as one table.
 
-    Returns where the table is, its number of rows, and the cost by currency, confirmed and at most: null where it is
-    not known, which is not 0. Then how many requests have no known cost, and how many parts are open, their process
-    running or killed: what they may have spent is in ``cost_upper_bound``.
+    The task returns the table's path or URL, its number of rows, the cost by currency, confirmed and at most (null if
+    it is not known, which is not 0), the number of requests without a known cost, and the number of open parts, whose
+    processes run or were killed: ``cost_upper_bound`` includes their possible spending.
 
     Args:
-        destination: ``.parquet`` or ``.csv``; replaced when it is there.
-        datasets: Folders or URLs of datasets, or one; with none, those of the asset events that triggered the run, and
-            where there are none of these either, the task is skipped.
-        by: What to tell apart: ``day``, ``hour``, ``model``, ``voice``, ``service``, ``account``, ``dataset``,
+        destination: A file ``.parquet`` or ``.csv``; an existing file is replaced.
+        datasets: A folder or URL of a dataset, or several; None or none is the datasets of the asset events that
+            triggered the run. Without any dataset the task is skipped.
+        by: The keys to group by: ``day``, ``hour``, ``model``, ``voice``, ``service``, ``account``, ``dataset``,
             ``outcome``, ``error_code`` or ``tag:KEY``.
-        datasets_conn_id: The connection that opens the datasets; None is the ones in their URLs or their asset events,
-            or the driver's own.
+        datasets_conn_id: The connection that opens the datasets; None is those in their URLs or their asset events, or
+            the driver's own.
         destination_conn_id: The same for the table.
-        kwargs: Those of every operator.
+        kwargs: Arguments of every operator.
     """
 
     template_fields: Sequence[str] = ("destination", "datasets", "by", "datasets_conn_id", "destination_conn_id")
@@ -66,12 +66,12 @@ class SpeechUsageReportOperator(BaseOperator):
         self._lineage: tuple[list[str], str, int] | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Add up and write."""
+        """Write the table; the returned figures go to XCom."""
         from tts_pipeline.report.usage import usage_report
 
         sources = _explicit_datasets(self.datasets) if self.datasets else _triggering_datasets(context)
         if not sources:
-            raise AirflowSkipException("no dataset is given, and no asset event of one triggered this run")
+            raise AirflowSkipException("no dataset is given, and no asset event of a dataset triggered this run")
         with airflow_errors():
             datasets = [resolve_path(path, self.datasets_conn_id or conn_id) for path, conn_id in sources]
             report = usage_report(datasets, (self.by,) if isinstance(self.by, str) else tuple(self.by))
@@ -89,7 +89,7 @@ class SpeechUsageReportOperator(BaseOperator):
         )
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:  # noqa: ARG002 (the provider's signature)
-        """Return what OpenLineage is told; called by its provider only."""
+        """Return the task's lineage; only the OpenLineage provider calls this."""
         from tts_pipeline.airflow.lineage import lineage_of
 
         return lineage_of(*(self._lineage or ([], str(self.destination), None)))
@@ -116,7 +116,7 @@ class SpeechUsageReportOperator(BaseOperator):
 
 
 def _explicit_datasets(datasets: AnyPath | Sequence[AnyPath]) -> list[tuple[AnyPath, str | None]]:
-    """Return datasets, each without a connection of its own; a text is one, not its letters."""
+    """Return the given datasets without connections; a text is one dataset, not a sequence of letters."""
     if isinstance(datasets, str) or not isinstance(datasets, Sequence):
         return [(datasets, None)]
     return [(dataset, None) for dataset in datasets]
@@ -127,15 +127,15 @@ def _triggering_datasets(context: Context) -> list[tuple[AnyPath, str | None]]:
     events = context.get("triggering_asset_events") or {}
     connections = {
         event.extra["dataset"]: event.extra.get("conn_id")
-        for each in events.values()
-        for event in each
+        for asset_events in events.values()
+        for event in asset_events
         if isinstance(event.extra.get("dataset"), str)
     }
     return sorted(connections.items())
 
 
 def _by_currency(report: pl.DataFrame, column: str) -> dict[str, str | None]:
-    """Add a column of money up for each currency; None where nothing of it is known, which is not 0."""
+    """Add up a column of money for each currency; None if no cost is known, which is not 0."""
     costs = defaultdict[str, list[Decimal | None]](list)
     for currency, cost in report.select("currency", column).drop_nulls("currency").iter_rows():
         costs[currency].append(cost)
