@@ -1,1 +1,1 @@
-"""What the pipeline costs and how fast it is, measured beside what people use instead: ``make bench``."""
+"""Measure the speed, CPU time and memory of the pipeline beside other clients: ``make bench``."""

@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: measure everything, print tables, write ``results.json`` and ``results.md``."""
+"""Run all benchmarks, print their tables, and write ``results.json`` and ``results.md``: ``python -m benchmarks``."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ _CAPACITY_S = 1.5
 
 
 def main() -> int:
-    """Measure as the command line says; returns the exit status."""
+    """Measure the scenarios that the command line selects; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a few minutes, with less to say")
+    parser.add_argument("--quick", action="store_true", help="measure less, in a few minutes")
     parser.add_argument(
         "--only", choices=[scenario.name for scenario in SCENARIOS], action="append", help="default: all"
     )
@@ -44,14 +44,14 @@ def main() -> int:
     settings = QUICK if arguments.quick else FULL
     scenarios = [scenario for scenario in SCENARIOS if arguments.only is None or scenario.name in arguments.only]
     _announce(scenarios, settings)
-    logging.getLogger("tts_pipeline").setLevel(logging.ERROR)  # a made-up service has no price list to be warned of
+    logging.getLogger("tts_pipeline").setLevel(logging.ERROR)  # the load service has no prices: not worth a warning
     results = Results(quick=arguments.quick)
     try:
         with load_service() as service, tempfile.TemporaryDirectory(dir=".", prefix=".bench-") as folder:
             results.show(_capacity(service, settings, results))
             arena = Arena(service, Path(folder), results.warn, partial(print, flush=True))
             measured = [_measure(scenario, arena, settings, results) for scenario in scenarios]
-    finally:  # what was measured until Ctrl-C is not lost
+    finally:  # keep the measurements if Ctrl-C stops the rest
         results.write(arguments.results)
     return 0 if all(measured) else 1
 
@@ -62,15 +62,17 @@ def _announce(scenarios: Sequence[Scenario], settings: Settings) -> None:
         expected_s = scenario.expected_s(settings)
         total_s += expected_s
         print(f"{expected_s:6.0f} s  {scenario.name:<11} {scenario.question}")
-    print(f"{total_s:6.0f} s  in all, about; a loaded machine takes longer and says little", flush=True)
+    print(
+        f"{total_s:6.0f} s  in all, about; on a busy machine it takes longer, and the figures mean little", flush=True
+    )
 
 
 def _capacity(service: LoadService, settings: Settings, results: Results) -> Table:
     table = Table(
         "The load service alone",
         ("KB", "answers/s", "its CPU ms per answer"),
-        notes="Asked without latency by a client that only counts bytes, as base64 JSON. "
-        "During every run it is watched: there is a warning when it is the limit.",
+        notes="Answers of base64 JSON without latency, to a client that only counts bytes. "
+        "Every run measures the load service too, and warns if it is the limit.",
     )
     for size in settings.sizes:
         capacity = measure_capacity(service, size, seconds=_CAPACITY_S)
@@ -82,7 +84,7 @@ def _capacity(service: LoadService, settings: Settings, results: Results) -> Tab
 
 
 def _measure(scenario: Scenario, arena: Arena, settings: Settings, results: Results) -> bool:
-    """Measure one scenario; one that fails leaves the others their turn."""
+    """Measure one scenario; return False if it fails, so that the others are still measured."""
     print(f"\n## {scenario.question}\n", flush=True)
     started_s = time.monotonic()
     try:

@@ -1,4 +1,4 @@
-"""How much the load service can serve: measured first, so that it is known not to be the limit."""
+"""Measure the capacity of the load service first, to know that it is not the limit of a run."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from benchmarks.service import LoadService
 
 CONNECTIONS = 32
 BUSY_LIMIT = 0.7
-"""Of one core: a service that is busier than this during a run may be what limits it."""
+"""The share of one core: a service that is busier than this during a run may be its limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """What the service did at its full speed.
+    """The figures of the service at its full speed.
 
     Args:
-        audio_bytes: In each answer, as base64 JSON.
-        answers_per_s: With a client on the other core that only counts bytes: what it serves at the least.
-        service_cpu_ms: The service's own time per answer.
+        audio_bytes: Bytes of audio in each answer, as base64 JSON.
+        answers_per_s: The least capacity: answers to a client on the other core that only counts bytes.
+        service_cpu_ms: The service's CPU time per answer.
     """
 
     audio_bytes: int
@@ -32,7 +32,7 @@ class Capacity:
 
 
 class _LoadClient(asyncio.Protocol):
-    """Asks again as soon as it is answered, and looks at nothing but the length."""
+    """Sends the next request as soon as an answer is complete, and checks only its length."""
 
     def __init__(self, request: bytes, answer_bytes: int, until_s: float) -> None:
         self._request = request
@@ -58,12 +58,12 @@ class _LoadClient(asyncio.Protocol):
         else:
             self.ended.set()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio gives it)
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's signature)
         self.ended.set()
 
 
 def measure_capacity(service: LoadService, audio_bytes: int, *, seconds: float) -> Capacity:
-    """Ask for answers without latency, as fast as they come."""
+    """Request answers without latency, as fast as they come."""
     spec = AnswerSpec(audio_bytes=audio_bytes, latency_ms=0)
     service.prepare(spec)
     service.reset()

@@ -1,4 +1,4 @@
-"""Contestants beside each other: the same rows, the same service, one after the other, several rounds."""
+"""Run contestants with the same rows and the same service, one after the other, in several rounds."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from benchmarks.service import PROJECT, LoadService
 
 TIMEOUT_S = 900.0
 _QUIET = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
-"""litellm asks the internet for prices when it is imported, unless told not to."""
+"""litellm fetches prices from the internet when it is imported, unless this variable is set."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """Who competes.
+    """A client that is measured.
 
     Args:
-        name: In the tables.
-        module: Within ``benchmarks.contestants``.
-        environment: Folder of its virtual environment, within the project.
-        takes_json: Whether it understands the services' JSON; else it is answered with the bytes.
-        impatient: Whether it is stopped when it takes too long, and judged by what it did until then.
+        name: Its name in the tables.
+        module: Its module within ``benchmarks.contestants``.
+        environment: The folder of its virtual environment, within the project.
+        takes_json: Whether it reads the services' JSON; else the answers are the bytes.
+        impatient: Whether it stops after ``Course.stop_after_s``, and is measured by the rows that are done by then.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Contestant:
 BARE = Contestant("aiohttp script", "aiohttp_script", ".venv-bench/peers")
 TUNED = Contestant("script + orjson", "tuned_script", ".venv-bench/peers")
 OURS = Contestant("tts_pipeline", "ours", ".venv-bench/ours")
-"""As a plain install is: pyarrow imports pandas where that is, for one, which takes 0.2 s of a run."""
+"""Measured in a plain install, because pyarrow, for example, imports pandas if it is installed, which takes 0.2 s."""
 OPENAI = Contestant("openai", "openai_client", ".venv-bench/peers", takes_json=False, impatient=True)
 LITELLM = Contestant("litellm", "litellm_client", ".venv-bench/litellm", takes_json=False, impatient=True)
 HTTPX = Contestant("httpx + tenacity", "httpx_client", ".venv-bench/peers", impatient=True)
@@ -61,17 +61,17 @@ PEERS = (OPENAI, LITELLM, HTTPX)
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one contestant did once.
+    """The figures of one run of one contestant.
 
     Args:
         rows: Rows done.
         seconds: From reading the source to the last byte on the disk, imports excluded.
-        cpu_s: Of its own process, all threads, children excluded.
-        peak_rss_mb: The most memory it held.
+        cpu_s: CPU time of its own process, all threads, children excluded.
+        peak_rss_mb: The most memory that it held.
         slots_busy: The share of its slots that were busy at the service until the source was used up.
-        service_cpu: Of one core, the load service's share meanwhile.
-        versions: Of its libraries.
-        more: What else it told.
+        service_cpu: The load service's share of one core during the run.
+        versions: Versions of its libraries.
+        more: Further figures that it reports.
     """
 
     rows: int
@@ -85,24 +85,24 @@ class Run:
 
     @property
     def rows_per_s(self) -> float:
-        """Rows done a second."""
+        """Rows done per second."""
         return self.rows / self.seconds
 
     @property
     def cpu_ms_per_row(self) -> float:
-        """Processor time for a row."""
+        """CPU time per row."""
         return 1_000 * self.cpu_s / self.rows
 
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """What is run.
+    """The conditions of a run.
 
     Args:
-        answering: How the service answers those who take JSON.
-        rows: How many.
-        max_concurrency: In flight at one time.
-        stop_after_s: When the impatient ones stop.
+        answering: The answers to contestants that take JSON.
+        rows: The number of rows.
+        max_concurrency: Requests in flight at the same time.
+        stop_after_s: The time after which impatient contestants stop.
     """
 
     answering: AnswerSpec
@@ -113,7 +113,7 @@ class Course:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Several measurements of one thing."""
+    """The median, the least and the most of several measurements."""
 
     median: float
     least: float
@@ -121,22 +121,22 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Return the spread of some values, at least one."""
+        """Return the spread of one or more values."""
         return cls(statistics.median(values), min(values), max(values))
 
 
 Rounds = dict[str, list[Run]]
-"""By contestant, the runs in order of the rounds; one that sat out the last rounds has fewer."""
+"""Runs by contestant, in the order of the rounds; a contestant that does not take part in all rounds has fewer."""
 
 
 class Arena:
-    """Where contests take place.
+    """Runs contestants against the load service.
 
     Args:
         service: The load service.
-        folder: For sources and what is made of them, on a real disk.
-        warn: Tells of what spoils a measurement.
-        log: Tells of each run.
+        folder: The folder of sources and outputs, on a real disk.
+        warn: Called with each warning about a measurement.
+        log: Called with a line for each run.
     """
 
     def __init__(
@@ -152,12 +152,12 @@ class Arena:
         self.log = log
 
     def contest(self, course: Course, contestants: Sequence[Contestant], rounds: Sequence[int]) -> Rounds:
-        """Run all, interleaved.
+        """Run all contestants, round by round.
 
         Args:
-            course: What is run.
-            contestants: In the order of each round.
-            rounds: How many rounds each of them takes part in, in the same order.
+            course: The conditions of the runs.
+            contestants: The contestants, in the order of each round.
+            rounds: The number of rounds of each contestant, in the same order.
         """
         runs: Rounds = {contestant.name: [] for contestant in contestants}
         for number in range(max(rounds)):
@@ -167,12 +167,7 @@ class Arena:
         return runs
 
     def run(self, contestant: Contestant, course: Course) -> Run:
-        """Run one contestant once; what it made is removed.
-
-        Args:
-            contestant: Who.
-            course: What.
-        """
+        """Run one contestant once, and remove its output."""
         spec = course.answering if contestant.takes_json else _raw(course.answering)
         task = Task(
             base_url=spec.base_url(self.service.origin),
@@ -198,7 +193,7 @@ class Arena:
         return run
 
     def source(self, rows: int) -> Path:
-        """Return a source of so many rows, written once."""
+        """Return a source of ``rows`` rows, which is written once."""
         path = self.folder / f"rows-{rows}.parquet"
         if not path.exists():
             write_source(path, rows)
@@ -208,15 +203,15 @@ class Arena:
 def write_source(path: Path, rows: int) -> None:
     """Write a source of distinct texts."""
     numbers = range(rows)
-    table = pa.table({"id": [f"row-{number:07}" for number in numbers], "text": [text_of(each) for each in numbers]})
+    table = pa.table({"id": [f"row-{number:07}" for number in numbers], "text": list(map(text_of, numbers))})
     pq.write_table(table, path, row_group_size=65_536)
 
 
 def run_for_json(command: Sequence[str]) -> dict[str, Any]:
-    """Run a command of the project's and return the JSON in the last line it prints.
+    """Run a command of the project, and return the JSON in the last line that it prints.
 
     Raises:
-        RuntimeError: It failed; with the end of what it said.
+        RuntimeError: The command failed; the message has the end of its standard error.
     """
     process = subprocess.run(
         command,
@@ -234,7 +229,7 @@ def run_for_json(command: Sequence[str]) -> dict[str, Any]:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder; one that is not there is no error."""
+    """Remove a file or a folder, if it exists."""
     if path.is_dir():
         shutil.rmtree(path)
     else:
@@ -242,8 +237,8 @@ def remove(path: Path) -> None:
 
 
 def ratios(rounds: Rounds, name: str, measure: Callable[[Run], float], base: str = BARE.name) -> Spread:
-    """Return a contestant's measure as a ratio to the base's inside the same round."""
-    pairs = zip(rounds[name], rounds[base], strict=False)  # who sat out rounds is compared in the others
+    """Return the ratio of a contestant's measure to the base's in the same round."""
+    pairs = zip(rounds[name], rounds[base], strict=False)  # only rounds in which both took part
     return Spread.of([measure(run) / measure(base_run) for run, base_run in pairs])
 
 

@@ -1,8 +1,8 @@
-"""Datasets that are (nearly) done without having been made row by row.
+"""Make datasets that are (nearly) finished, without making them row by row.
 
-The descriptor is the job's own, from planning it over the whole source. The first part is run for real. Every other
-part gets links to that part's files under its own names, and that part's marker with its own number and names in it:
-all that a resume, a finalize or a look at the totals reads.
+The descriptor comes from planning the job over the whole source. The first part is run. Every other part gets links to
+the first part's files under its own names, and a copy of the first part's marker with its own number and names. A
+resume, a finalize and the totals read no more than these.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from tts_pipeline.storage.local_store import LocalStore
 
 
 def make_finished_dataset(job: Job, *, open_parts: int) -> None:
-    """Make a job's dataset with all parts done but the last ones; one without open parts is finalized.
+    """Make a job's dataset with all parts done except the last ones; finalize it if no part is open.
 
     Args:
-        job: At a local destination, with at least one part more than are open; its service is asked for the first part.
-        open_parts: How many of the last parts stay undone.
+        job: A job with a local destination and more than ``open_parts`` parts; its service speaks the first part.
+        open_parts: The number of last parts that stay open.
     """
     plan(job)
     stopped = run_parts(job, Shard(0, 0, 1)).stopped
@@ -39,7 +39,7 @@ def make_finished_dataset(job: Job, *, open_parts: int) -> None:
 
 
 def undo_last_part(job: Job) -> None:
-    """Undo what a run did to the last part, and its ``parts.json``, if any."""
+    """Undo a run of the last part, and remove ``parts.json``."""
     folder = Path(job.destination)
     last = part_name(_descriptor(folder).parts - 1)
     for path in [*folder.glob(f"*/{last}*"), folder / "parts.json"]:

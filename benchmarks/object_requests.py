@@ -1,6 +1,6 @@
-"""What a job asks of an object store: every request that its driver sends, counted by operation; prints them as JSON.
+"""Count the requests that a job's driver sends to an object store, by operation, and print the counts as JSON.
 
-The store is a real S3 server, moto, on this machine. Listings and requests that may be repeated are counted as sent.
+The store is a real S3 server, moto, on this machine. Listings and repeated requests are counted as sent.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ RequestCounts = dict[str, int]
 
 
 class _RequestCounter:
-    """Counts a driver's requests, while they are sent, by operation."""
+    """Counts the requests that a driver sends, by operation."""
 
     def __init__(self, filesystem: Any) -> None:
         self._counts: Counter[str] = Counter()
@@ -42,14 +42,14 @@ class _RequestCounter:
         self._counts[model.name] += 1
 
     def count(self, step: Callable[[], object]) -> RequestCounts:
-        """Return what a step asked."""
+        """Return the number of requests of a step, by operation."""
         self._counts.clear()
         step()
         return dict(sorted(self._counts.items()))
 
 
 def count_job_requests(parts: int) -> dict[str, RequestCounts]:
-    """Return what each step of a job of so many parts asks of its destination, by operation."""
+    """Return the requests to the destination of each step of a job with ``parts`` parts, by operation."""
     with _store() as (counter, folder), LocalService(EmulatorOptions(voice_mode="tone", tone_bytes=2_000)) as service:
         write_source(folder / "rows.parquet", parts * _ROWS)
         template = job_of(str(folder / "rows.parquet"), f"s3://{_BUCKET}/out", service.url, part_rows=_ROWS)
@@ -67,7 +67,7 @@ def count_job_requests(parts: int) -> dict[str, RequestCounts]:
 
 
 def count_source_requests(files: int) -> dict[str, RequestCounts]:
-    """Return what opening and reading a source of so many files asks."""
+    """Return the requests of opening and reading a source of ``files`` files."""
     import s3fs
 
     from tts_pipeline.source.parquet_source import open_source
@@ -96,7 +96,7 @@ def _store() -> Iterator[tuple[_RequestCounter, Path]]:
 
 
 def main() -> None:
-    """Count as the command line says."""
+    """Count for the numbers of parts and files on the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.object_requests", description=__doc__)
     parser.add_argument("--parts", type=int, required=True)
     parser.add_argument("--files", type=int, required=True)

@@ -1,4 +1,4 @@
-"""Where our processor time per row goes, by thread and layer: ``python -m benchmarks.profile``."""
+"""Profile our CPU time per row, by thread and layer: ``python -m benchmarks.profile``."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _LEAST_SHARE = 0.005
 
 @cache
 def layer_of(filename: str) -> str | None:
-    """Return the layer of a source file: our module, or a library; None for what serves many."""
+    """Return the layer of a source file: our module, or a library; None for a file that many layers call."""
     parts = Path(filename).parts
     if "tts_pipeline" in parts and "site-packages" not in parts:
         place = len(parts) - 1 - parts[::-1].index("tts_pipeline")
@@ -49,7 +49,7 @@ def layer_of(filename: str) -> str | None:
 
 
 def profile(service: LoadService, folder: Path, spec: AnswerSpec, rows: int, max_concurrency: int) -> Table:
-    """Run ours once, in this process, and return where its time went."""
+    """Run our contestant once, in this process, and return its CPU time by layer."""
     source = folder / "profiled.parquet"
     write_source(source, rows)
     service.prepare(spec)
@@ -81,7 +81,7 @@ def _table(spent_s: Mapping[tuple[str, str], float], cpu_s: float, rows: int, ca
 
 
 def main() -> None:
-    """Profile as the command line says, and print a table."""
+    """Profile a run with the settings of the command line, and print a table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.profile", description=__doc__)
     parser.add_argument("--rows", type=int, default=5_000)
     parser.add_argument("--max-concurrency", type=int, default=256)
@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print title, columns and rows as one line of JSON")
     arguments = parser.parse_args()
     spec = AnswerSpec(arguments.shape, arguments.audio_bytes)
-    logging.getLogger("tts_pipeline").setLevel(logging.ERROR)  # a made-up service has no price list to be warned of
+    logging.getLogger("tts_pipeline").setLevel(logging.ERROR)  # the load service has no prices: not worth a warning
     with load_service() as service, tempfile.TemporaryDirectory(dir=".", prefix=".bench-") as folder:
         table = profile(service, Path(folder), spec, arguments.rows, arguments.max_concurrency)
     result = {"title": table.title, "columns": table.columns, "rows": table.rows, "notes": table.notes}

@@ -1,4 +1,4 @@
-"""What is promised of speed, memory and time, held against what was measured."""
+"""Compare the measurements with the promises of speed, memory and time."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Promise:
     """A bound on measured numbers.
 
     Args:
-        measured: Matches the names of the numbers it is about.
-        bound: What each of them is held against.
+        measured: A pattern of the names of these numbers.
+        bound: The bound of each of these numbers.
         at_most: Whether the bound is the most, or the least.
     """
 
@@ -24,7 +24,7 @@ class Promise:
     at_most: bool
 
     def holds(self, value: float) -> bool:
-        """Return whether a number keeps it."""
+        """Return whether a number keeps the promise."""
         return value <= self.bound if self.at_most else value >= self.bound
 
 
@@ -49,7 +49,7 @@ PROMISES = (
 
 
 def check_promises(measured: Mapping[str, float]) -> Table:
-    """Return every number that something is promised of, and whether it holds."""
+    """Return a table of all numbers with a promise, and whether it holds."""
     table = Table("What is promised, and what was measured", ("what", "measured", "promised", "holds"))
     for promise in PROMISES:
         for name, value in measured.items():

@@ -1,4 +1,4 @@
-"""What was measured, on which machine, with which versions: printed as it comes, written at the end."""
+"""Collect the measurements with machine and versions: print each as it comes, and write all at the end."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _GIB = 1 << 30
 
 
 class Results:
-    """Collects what comes out.
+    """Collects tables, warnings and measurements.
 
     Args:
-        quick: Whether it was only a quick look; it is said with the results.
+        quick: Whether the settings are the quick ones; the results state it.
     """
 
     def __init__(self, *, quick: bool) -> None:
@@ -35,11 +35,11 @@ class Results:
         self._print(table.to_markdown())
 
     def warn(self, message: str) -> None:
-        """Print what spoils a measurement, and keep it."""
+        """Print a warning about a measurement, and keep it."""
         self._print(f"**{message}**\n")
 
     def add(self, name: str, question: str, outcome: Outcome, seconds: float) -> None:
-        """Keep what a scenario gave."""
+        """Keep the outcome of a scenario."""
         self._pages.append(f"## {question}\n")
         for table in outcome.tables:
             self.show(table)
@@ -48,7 +48,7 @@ class Results:
         print(f"({seconds:.0f} s)", flush=True)
 
     def write(self, folder: Path) -> None:
-        """Print what holds; write ``results.json``, and ``results.md``, which begins with that."""
+        """Print the table of promises; write ``results.json``, and ``results.md``, which begins with this table."""
         promises = check_promises(self.promised).to_markdown()
         print(promises)
         facts = {
@@ -67,7 +67,7 @@ class Results:
 
 
 def machine() -> dict[str, float]:
-    """Return the machine's size, and nothing that would name it."""
+    """Return the machine's size, and nothing that identifies it."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
@@ -76,7 +76,7 @@ def machine() -> dict[str, float]:
 
 
 def _versions(measured: Any) -> Iterator[tuple[str, str]]:
-    """Yield the versions that runs told, wherever they stand; one library may have two."""
+    """Yield the versions in all measurements; a library may have several."""
     by_library: dict[str, set[str]] = {}
     _collect(measured, by_library)
     yield from ((name, ", ".join(sorted(versions))) for name, versions in by_library.items())
@@ -99,6 +99,6 @@ def _head(facts: dict[str, Any]) -> list[str]:
         "# Benchmarks\n",
         f"{facts['date']}, {size['cores']} cores shared by service and client, {size['memory_gib']} GiB"
         f"{'; a quick look only' if facts['quick'] else ''}. Made by `make bench`.\n",
-        "Who is compared has a virtual environment of its own, of what it needs at run time and no more.\n",
+        "Each client has its own virtual environment, with nothing but its run-time requirements.\n",
         f"Versions: {', '.join(f'{name} {version}' for name, version in versions.items())}.\n",
     ]

@@ -1,8 +1,8 @@
-"""Where processor time goes: looked at whenever some was used, and weighed by each thread's own clock.
+"""Sample CPU time by thread and layer, weighted by each thread's own CPU clock.
 
-A timer of processor time (``ITIMER_PROF``) wakes a thread. Each thread is then charged what its clock went on by since
-the last look, under the innermost frame of its stack that a layer owns. So the sum is what was used, and only how a
-thread's time divides into layers is a sample.
+A timer of CPU time (``ITIMER_PROF``) wakes a thread. Each thread is then charged with the CPU time since the last
+sample, under the innermost frame of its stack that a layer owns. So the sum is exact, and only the division of a
+thread's time into layers is a sample.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ from contextlib import contextmanager
 from types import FrameType
 
 Owner = Callable[[str], str | None]
-"""Tells the layer that owns a source file; None leaves it to the frame that called."""
+"""Returns the layer that owns a source file; with None the caller's frame decides."""
 
 _SAMPLE_INTERVAL_S = 0.004
-"""What a kernel's timers can hold, at 250 ticks a second."""
+"""The shortest interval of a kernel's timers, at 250 ticks a second."""
 
 _SWITCH_S = 0.000_05
-"""A thread is asked to let the looker run after so long. By the usual 5 ms it would mostly have done so by itself, and
-all its time would be charged to the calls that let others run: sockets and files."""
+"""The interpreter's switch interval while sampling. In the usual 5 ms a thread would mostly have released the GIL
+itself, and all its time would be charged to the calls that release it: sockets and files."""
 
 
 class Sampler:
     """Charges processor time to (thread, layer) while ``running``.
 
     Args:
-        owner: Tells layers.
+        owner: Maps source files to layers.
     """
 
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
         self._clocks: dict[int, float] = {}
         self.spent_s: defaultdict[tuple[str, str], float] = defaultdict(float)
-        """By thread's name without its number, and layer; the sampler itself is among them."""
+        """CPU time by the thread's name without its number, and layer; the sampler itself is included."""
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Look while the block runs, which must be in the main thread."""
-        # A handler would run in the main thread only, whenever that next does: a thread waits for the byte that tells
-        # of a signal, whichever thread it came to.
+        """Sample while the block runs, which must be in the main thread."""
+        # A signal handler runs only in the main thread, when that thread runs next. So a thread reads the wakeup file
+        # descriptor, which gets a byte for a signal to any thread.
         read_fd, write_fd = os.pipe()
         os.set_blocking(write_fd, False)
         handler = signal.signal(signal.SIGPROF, lambda *_: None)
@@ -76,12 +76,12 @@ class Sampler:
     def _sample(self) -> None:
         frames = sys._current_frames()  # the documented way to see other threads' stacks
         for thread in threading.enumerate():
-            number = thread.native_id  # an ``ident`` is an address, soon another thread's
+            number = thread.native_id  # an ``ident`` is an address, which another thread may get later
             if thread.ident is None or number is None:
                 continue
             try:
                 clock_s = time.clock_gettime(_clock_of(number))
-            except OSError:  # it has just ended
+            except OSError:  # the thread has just ended
                 continue
             spent_s = clock_s - self._clocks.get(number, 0.0)
             self._clocks[number] = clock_s
@@ -97,10 +97,10 @@ class Sampler:
 
 
 def _clock_of(native_id: int) -> int:
-    """The clock of a thread's processor time (``MAKE_THREAD_CPUCLOCK`` of Linux's ``posix-timers.h``).
+    """Return the clock of a thread's CPU time (``MAKE_THREAD_CPUCLOCK`` of Linux's ``posix-timers.h``).
 
-    ``pthread_getcpuclockid`` reads the number out of the thread's memory. A thread that has just ended has none, and
-    the process crashes; the kernel refuses a number that is no thread's.
+    ``pthread_getcpuclockid`` reads the id from the thread's memory, and crashes the process for a thread that has just
+    ended. Here the kernel refuses an id without a thread.
     """
     return ~native_id << 3 | 0b110  # CPUCLOCK_PERTHREAD_MASK | CPUCLOCK_SCHED
 

@@ -1,4 +1,4 @@
-"""One step of a large job in a process of its own, whose time and memory are then that step's: prints them as JSON."""
+"""Run one step of a large job in its own process, and print the time and memory of the step as JSON."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _WIDE_BYTES = 100_000
 
 
 def write_files(folder: Path, files: int, rows_per_file: int) -> None:
-    """Write a source of many Parquet files with distinct texts, in folders as a partitioned table has them."""
+    """Write a source of many Parquet files with distinct texts, in the folders of a partitioned table."""
     for number in range(files):
         rows = range(number * rows_per_file, (number + 1) * rows_per_file)
         path = folder / f"day={number // _FILES_IN_FOLDER:05}" / f"{number % _FILES_IN_FOLDER:02}.parquet"
@@ -35,7 +35,7 @@ def write_files(folder: Path, files: int, rows_per_file: int) -> None:
 
 
 def write_wide(path: Path, groups: int, rows_per_group: int) -> None:
-    """Write a source with a column of 100 kB a row, in row groups of so many rows."""
+    """Write a source with a column of 100 kB a row, in row groups of ``rows_per_group`` rows."""
     noise = os.urandom(_WIDE_BYTES + groups * rows_per_group)
     schema = pa.schema({"id": pa.string(), "text": pa.string(), "document": pa.binary()})
     with pq.ParquetWriter(path, schema, compression="none", use_dictionary=False) as writer:
@@ -49,7 +49,7 @@ def write_wide(path: Path, groups: int, rows_per_group: int) -> None:
 def job_of(
     source: str, destination: str, base_url: str, *, max_concurrency: int = 64, part_rows: int | None = None
 ) -> Job:
-    """Return a job as every step has it."""
+    """Return the job of all steps."""
     return Job(
         source=source,
         destination=destination,
@@ -82,7 +82,7 @@ STEPS: Mapping[str, Callable[[Job], None]] = {"open": _open, "plan": _plan, "run
 
 
 def main() -> None:
-    """Take the step that the command line names; imports are done by then."""
+    """Run the step that the command line names; imports are not measured."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
     parser.add_argument("step", choices=STEPS)
     parser.add_argument("source")
@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--part-rows", type=int)
     parser.add_argument("--limit", type=int)
     arguments = parser.parse_args()
-    logging.getLogger("tts_pipeline").setLevel(logging.ERROR)  # a made-up service has no price list to be warned of
+    logging.getLogger("tts_pipeline").setLevel(logging.ERROR)  # the load service has no prices: not worth a warning
     job = job_of(
         arguments.source,
         arguments.destination,

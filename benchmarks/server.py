@@ -1,6 +1,6 @@
-"""The load service itself: a hand-written HTTP server, so that it costs next to nothing beside those it serves.
+"""Serve the load service by a hand-written HTTP server, so that it takes little CPU beside the clients.
 
-It knows just as much of HTTP as the contestants send: requests with a length, one at a time on a connection.
+It supports only the HTTP that the contestants send: requests with a length, one at a time on a connection.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _LENGTH = b"content-length:"
 
 
 class Gauge:
-    """How many requests are being answered, over time.
+    """Measures the number of requests in flight over time.
 
     Args:
-        clock: Seconds; by default a clock that all processes of a machine share.
+        clock: A clock in seconds; by default one that all processes of a machine share.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -32,7 +32,7 @@ class Gauge:
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew; what is in flight stays so."""
+        """Reset all counts; requests in flight stay in flight."""
         self._requests = 0
         self._first_s: float | None = None
         self._last_s: float | None = None
@@ -43,7 +43,7 @@ class Gauge:
         self._cpu_s = time.process_time()
 
     def arrive(self) -> None:
-        """Count a request that has come whole."""
+        """Count a request that has arrived completely."""
         now_s = self._change(+1)
         self._requests += 1
         self._most = max(self._most, self._in_flight)
@@ -82,14 +82,14 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take note of the connection."""
+        """Store the transport and the server's address."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         host, port = transport.get_extra_info("sockname")[:2]
         self._origin = f"http://{host}:{port}"
 
     def data_received(self, data: bytes) -> None:
-        """Take what came; a request that is whole is answered."""
+        """Collect bytes, and answer a complete request."""
         self._buffer += data
         end = self._buffer.find(_HEAD_END)
         if end < 0:

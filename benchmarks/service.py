@@ -1,4 +1,4 @@
-"""The load service as a process, and what it tells of those it served."""
+"""Run the load service as a process, and read its statistics."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _TIMEOUT_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class ServiceStats:
-    """What the service saw since it was last reset.
+    """The service's statistics since its last reset.
 
     Args:
-        requests: How many came.
-        max_in_flight: The most at one time.
-        first_s: When the first one came, on the machine's monotonic clock; None when none did.
-        last_s: When the last one came.
+        requests: The number of requests.
+        max_in_flight: The most requests in flight at the same time.
+        first_s: The time of the first request, on the machine's monotonic clock; None without requests.
+        last_s: The time of the last request.
         busy_s: Request-seconds between these two.
-        cpu_s: Of the service's own processor time.
+        cpu_s: The service's own CPU time.
     """
 
     requests: int
@@ -45,7 +45,7 @@ class ServiceStats:
 
 
 class LoadService:
-    """A load service that runs.
+    """A running load service.
 
     Args:
         origin: ``http://host:port``.
@@ -55,18 +55,18 @@ class LoadService:
         self.origin = origin
 
     def prepare(self, spec: AnswerSpec) -> None:
-        """Have an answer made, so that the first one is as quick as all others."""
+        """Request an answer once, so that the first measured answer is as fast as all others."""
         with closing(http.client.HTTPConnection(urlsplit(self.origin).netloc, timeout=_TIMEOUT_S)) as connection:
             path = urlsplit(replace(spec, latency_ms=0).base_url(self.origin)).path
             connection.request("POST", path, b"{}")
             connection.getresponse().read()
 
     def stats(self) -> ServiceStats:
-        """Return what it saw so far."""
+        """Return the statistics so far."""
         return self._request_stats("GET")
 
     def reset(self) -> None:
-        """Forget what it saw."""
+        """Reset the statistics."""
         self._request_stats("DELETE")
 
     def _request_stats(self, method: str) -> ServiceStats:
@@ -77,7 +77,7 @@ class LoadService:
 
 @contextmanager
 def load_service() -> Iterator[LoadService]:
-    """Run a load service; it ends with the block, and with this process."""
+    """Run a load service until the block or this process ends."""
     command = [sys.executable, "-m", "benchmarks.server"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PROJECT) as process:
         assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""How much is measured: all of it, or a quick look."""
+"""Define the sizes of all measurements, full and quick."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How much is measured.
+    """The sizes of all measurements.
 
     Args:
-        latency_ms: Of the load service.
-        concurrencies: In flight at one time.
+        latency_ms: The latency of the load service.
+        concurrencies: Numbers of requests in flight.
         sizes: Bytes of audio in an answer.
-        run_s: What a run takes at the service's own speed, so how many rows it has.
-        rounds: Of the bare script and ours.
-        peer_rounds: Of the others.
-        peer_s: When one of the others is stopped.
-        shape_bytes: Of audio, where shapes are compared.
-        usual_concurrency: In flight where one setting is enough.
-        memory_rows: A small and a large job.
-        memory_bytes: Of audio in these.
-        straggler_s: What a run with stragglers takes, before its tail.
+        run_s: The length of a run at the service's speed, which decides its rows.
+        rounds: Rounds of the bare script and of ours.
+        peer_rounds: Rounds of the other contestants.
+        peer_s: The time after which another contestant stops.
+        shape_bytes: Bytes of audio in the comparison of shapes.
+        usual_concurrency: Requests in flight if one setting is enough.
+        memory_rows: Rows of a small and of a large job.
+        memory_bytes: Bytes of audio in the answers to these.
+        straggler_s: The length of a run with stragglers, before its tail.
         requests_per_minute: The enforced rate.
-        rate_s: For how long.
-        done_rows: Rows of the datasets that are gone on with.
-        start_rows: Rows of the new job whose first request is waited for.
-        tries: Of what takes a second.
-        scale_rows: Of the job that is large.
-        scale_files: Of its source.
-        scale_run_rows: Of a run that shows what large parts need.
+        rate_s: The length of a run under this rate.
+        done_rows: Rows of the datasets that are resumed.
+        start_rows: Rows of the new job in the measurement of the time to a first request.
+        tries: Repetitions of measurements that take a second.
+        scale_rows: Rows of the large job.
+        scale_files: Files of its source.
+        scale_run_rows: Rows of the run that measures the memory of large parts.
     """
 
     latency_ms: int = 200
@@ -54,16 +54,16 @@ class Settings:
     scale_run_rows: int = 20_000
 
     def rows(self, max_concurrency: int, *, run_s: float | None = None) -> int:
-        """Return how many rows a run has."""
+        """Return the number of rows of a run."""
         return int(max_concurrency * 1_000 / self.latency_ms * (run_s or self.run_s))
 
     def expected_s(self, rows: int, max_concurrency: int) -> float:
-        """Return about how long a run takes, its process included."""
+        """Return the approximate length of a run in seconds, with the start of its process."""
         return rows / min(max_concurrency * 1_000 / self.latency_ms, USUAL_ROWS_PER_S) + PROCESS_S
 
 
 USUAL_ROWS_PER_S = 850
-"""Of the bare script on two cores; only for telling beforehand how long all takes."""
+"""The speed of the bare script on two cores, only to estimate the time of all benchmarks."""
 PROCESS_S = 2.0
 
 FULL = Settings()

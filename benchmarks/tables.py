@@ -1,4 +1,4 @@
-"""Tables as text that is also Markdown: printed and written alike."""
+"""Format tables as Markdown, for the terminal and for the file."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ Cell = str | int | float | Spread | None
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows under a title.
+    """A table with a title.
 
     Args:
-        title: What is shown.
-        columns: Their heads, with units.
-        rows: As many cells as columns.
-        notes: How it was measured, where a reader would ask.
+        title: The title.
+        columns: The heads of the columns, with units.
+        rows: The rows, each with one cell for each column.
+        notes: The conditions of the measurement.
     """
 
     title: str
@@ -37,7 +37,7 @@ class Table:
 
 
 def format_cell(cell: Cell) -> str:
-    """Return a cell's text: a number with the digits that matter, a spread as ``median (least-most)``."""
+    """Return a cell's text: a number with its significant digits, a spread as ``median (least-most)``."""
     if cell is None:
         return "-"
     if isinstance(cell, Spread):

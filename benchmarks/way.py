@@ -1,12 +1,12 @@
-"""One row's way from the queue to the wire to the journal: ``python -m benchmarks.way`` prints it, and counts it.
+"""Trace one row from the queue to the wire to the journal, and count its functions: ``python -m benchmarks.way``.
 
-A job of short rows runs in this process with one worker and one request at a time, so that only one row is on its way
-at any moment. The interpreter's profiling hook watches the event loop's thread and the journal writer's from the time
-that one row enters the client to the time that the next one does: each step of a row's way is taken once meanwhile.
+A job of short rows runs in this process with one worker and one request at a time, so that only one row is in work at
+any moment. The interpreter's profiling hook watches the threads of the event loop and of the journal writer from the
+time that one row enters the client to the time that the next one does: in between, each step of a row happens once.
 
-Named functions of ``tts_pipeline`` count, but not those of ``audio/``, which listens to an answer and knows nothing of
-the way. A coroutine that goes on after a wait counts once. A change of room is a call into another folder of the
-package than that of the call before it.
+Named functions of ``tts_pipeline`` count, except those of ``audio/``, which only measures an answer. A coroutine that
+resumes after a wait counts once. A change of room is a call into another folder of the package than that of the call
+before it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from tts_pipeline.client.client import SpeechClient
 from tts_pipeline.job import run_job, workers
 
 MAX_FRAMES, MAX_FUNCTIONS, MAX_FILES, MAX_ROOM_CHANGES = 8, 220, 50, 90
-"""What a row's way may take."""
+"""The maxima of a row's figures."""
 
 _ROWS, _WATCHED_ROW = 60, 50
 _THREADS = ("event-loop", "journal-writer")
@@ -49,11 +49,11 @@ _LOOP_CALL = asyncio.Handle._run.__code__
 
 @dataclass(slots=True)
 class Way:
-    """What the hook saw of one row.
+    """The calls of one row.
 
     Attributes:
-        calls: The code of each call of ours, in order.
-        stack: Our frames when the request was handed to a connection, the outermost first.
+        calls: The code of each call of the package, in order.
+        stack: The package's frames when the request was handed to a connection, the outermost first.
     """
 
     calls: list[CodeType] = field(default_factory=list)
@@ -71,12 +71,12 @@ class Way:
 
     @property
     def rooms(self) -> list[str]:
-        """The package's folders in the order in which the row goes through them."""
+        """The package's folders, in the order in which the row passes them."""
         rooms = [_file(code).rpartition(os.sep)[0] or _file(code) for code in self.calls]
         return rooms[:1] + [after for before, after in pairwise(rooms) if before != after]
 
     def figures(self) -> dict[str, tuple[int, int]]:
-        """Return each figure with what it may be at most."""
+        """Return each figure with its maximum."""
         return {
             "frames on the stack": (len(self.stack), MAX_FRAMES),
             "functions": (len(self.functions), MAX_FUNCTIONS),
@@ -86,7 +86,7 @@ class Way:
 
 
 class Watcher:
-    """The profiling hook: counts rows as they enter the client, and keeps what is called for one of them."""
+    """The profiling hook: counts rows as they enter the client, and records the calls of one row."""
 
     def __init__(self) -> None:
         self.way = Way()
@@ -129,7 +129,7 @@ def _stack(frame: FrameType | None) -> list[CodeType]:
 
 
 def _counts(code: CodeType) -> bool:
-    is_named = not code.co_name.startswith("<")  # a comprehension is no function in every version of Python
+    is_named = not code.co_name.startswith("<")  # a comprehension is a function only in some versions of Python
     return is_named and code.co_filename.startswith(_PACKAGE) and not code.co_filename.startswith(_AUDIO)
 
 
@@ -138,7 +138,7 @@ def _file(code: CodeType) -> str:
 
 
 def measure(service: LoadService, folder: Path) -> Way:
-    """Return the way of one row of a job that is under way."""
+    """Run a job, and return the way of one of its rows."""
     source = folder / "way.parquet"
     write_source(source, _ROWS)
     spec = AnswerSpec(latency_ms=1)
@@ -156,10 +156,10 @@ def measure(service: LoadService, folder: Path) -> Way:
 
 def main() -> None:
     """Print one row's way and its figures."""
-    logging.getLogger("tts_pipeline").setLevel(logging.ERROR)  # a made-up service has no price list to be warned of
+    logging.getLogger("tts_pipeline").setLevel(logging.ERROR)  # the load service has no prices: not worth a warning
     with load_service() as service, tempfile.TemporaryDirectory(dir=".", prefix=".bench-") as folder:
         way = measure(service, Path(folder))
-    print("The way, each call of ours in order:\n")
+    print("The way, each call of the package in order:\n")
     for code in way.calls:
         print(f"  {_file(code):<34} {code.co_qualname}")
     print("\nOn the stack when the request leaves:\n")

@@ -1,4 +1,4 @@
-"""The contestants: each a module that is run as a process of its own and prints one line of JSON.
+"""Hold the contestants: each module runs as its own process and prints one line of JSON.
 
-They import nothing of the harness but ``task``: those of other libraries run in environments without ours.
+They import only ``task`` from the harness, because those of other libraries run in environments without this package.
 """

@@ -1,6 +1,6 @@
-"""The bare script, by which all are measured: aiohttp, no retries, all in memory, one Parquet file at the end.
+"""Run the bare script, the base of all comparisons: aiohttp, no retries, all in memory, one Parquet file at the end.
 
-JSON and base64 are the standard library's, as most would write it.
+JSON and base64 are those of the standard library, as in most scripts.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ Decode = Callable[[str], bytes]
 
 
 async def speak_all(task: Task, loads: Loads, decode: Decode) -> list[SpokenRow]:
-    """Say every row, ``max_concurrency`` at a time.
+    """Speak all rows, ``max_concurrency`` at a time.
 
     Args:
-        task: What is to be done.
-        loads: Reads JSON.
+        task: The rows and the service.
+        loads: Parses JSON.
         decode: Decodes base64.
     """
     rows = task.rows()
@@ -40,7 +40,7 @@ async def speak_all(task: Task, loads: Loads, decode: Decode) -> list[SpokenRow]
 
 
 async def speak(session: aiohttp.ClientSession, url: str, text: str, loads: Loads, decode: Decode) -> bytes:
-    """Say one row."""
+    """Speak one row."""
     async with session.post(url, json={"model": MODEL, "input": text, "voice": VOICE}) as response:
         response.raise_for_status()
         body = await response.read()
@@ -55,7 +55,7 @@ async def speak(session: aiohttp.ClientSession, url: str, text: str, loads: Load
 
 
 def do(task: Task) -> TaskResult:
-    """Do the task."""
+    """Run the task."""
     return task.save(asyncio.run(speak_all(task, json.loads, base64.b64decode))), {}
 
 

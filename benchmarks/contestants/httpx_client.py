@@ -1,4 +1,4 @@
-"""httpx's own client and pool, with tenacity around each request: what a careful hand writes first."""
+"""Run httpx's own client and pool, with tenacity around each request, as a careful script would."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.contestants.task import MODEL, VOICE, Row, SpokenRow, Task, Task
 
 
 async def speak_all(task: Task) -> list[SpokenRow]:
-    """Say every row, ``max_concurrency`` at a time."""
+    """Speak all rows, ``max_concurrency`` at a time."""
     slots = asyncio.Semaphore(task.max_concurrency)
     rows = task.rows()
 
@@ -33,7 +33,7 @@ async def speak_all(task: Task) -> list[SpokenRow]:
 
 @retry(stop=stop_after_attempt(5), wait=wait_random_exponential(max=20), retry=retry_if_exception_type(httpx.HTTPError))
 async def speak(client: httpx.AsyncClient, url: str, text: str) -> bytes:
-    """Say one row."""
+    """Speak one row."""
     response = await client.post(url, json={"model": MODEL, "input": text, "voice": VOICE})
     response.raise_for_status()
     if response.headers["content-type"] != "application/json":
@@ -45,7 +45,7 @@ async def speak(client: httpx.AsyncClient, url: str, text: str) -> bytes:
 
 
 def do(task: Task) -> TaskResult:
-    """Do the task."""
+    """Run the task."""
     return task.save(asyncio.run(speak_all(task))), {}
 
 

@@ -1,4 +1,4 @@
-"""litellm's ``aspeech`` and a semaphore; it keeps what it got in memory, and writes it at the end."""
+"""Run litellm's ``aspeech`` with a semaphore; keep all audio in memory, and write it at the end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks.contestants.task import MODEL, VOICE, Row, SpokenRow, Task, Task
 
 
 async def speak_all(task: Task) -> list[SpokenRow]:
-    """Say every row, ``max_concurrency`` at a time."""
+    """Speak all rows, ``max_concurrency`` at a time."""
     slots = asyncio.Semaphore(task.max_concurrency)
     rows = task.rows()
 
@@ -30,7 +30,7 @@ async def speak_all(task: Task) -> list[SpokenRow]:
 
 
 def do(task: Task) -> TaskResult:
-    """Do the task."""
+    """Run the task."""
     return task.save(asyncio.run(speak_all(task))), {}
 
 

@@ -1,6 +1,6 @@
-"""Ours, end to end: durable journal, published Parquet parts, the bill.
+"""Run this package end to end: durable journal, published Parquet parts, the bill.
 
-It is timed by the run's own ``elapsed_s``, which leaves out what a job does once, planning; processor time has it in.
+Its time is the run's own ``elapsed_s``, without planning, which a job does once; its CPU time includes planning.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from benchmarks.contestants.task import MODEL, VOICE, Task, TaskResult, compete
 from tts_pipeline.job import run_job  # imports everything, as the others' imports do
 
 _SAMPLE_INTERVAL_S = 0.1
-"""Seldom: looking is charged to us, and at 0.02 s is 2 % of a row's processor time."""
+"""Long, because sampling counts as our CPU time: at 0.02 s it is 2 % of a row's CPU time."""
 
 
 class Occupancy:
-    """How many of our slots were busy until the source was used up: looked at now and then.
+    """Samples the share of busy slots until the source is used up.
 
     Args:
-        progress: Of the run.
-        rows: Requests that the run sends when all goes well.
-        max_concurrency: How many slots there are.
+        progress: The run's progress.
+        rows: The requests of a run without failures.
+        max_concurrency: The number of slots.
     """
 
     def __init__(self, progress: tts.Progress, rows: int, max_concurrency: int) -> None:
@@ -40,7 +40,7 @@ class Occupancy:
 
     @contextmanager
     def sampling(self) -> Iterator[None]:
-        """Look while the block runs."""
+        """Sample while the block runs."""
         thread = threading.Thread(target=self._sample, name="benchmark-occupancy")
         thread.start()
         try:
@@ -57,7 +57,7 @@ class Occupancy:
 
     @property
     def share(self) -> float:
-        """The mean share of slots that were busy."""
+        """The mean share of busy slots."""
         return self._busy / (self._samples * self._slots) if self._samples else 0.0
 
 
@@ -75,7 +75,7 @@ def job_of(task: Task) -> tts.Job:
 
 
 def do(task: Task) -> TaskResult:
-    """Do the task."""
+    """Run the task."""
     progress = tts.Progress()
     job = job_of(task)
     occupancy = Occupancy(progress, pq.read_metadata(task.source).num_rows, task.max_concurrency)

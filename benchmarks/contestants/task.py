@@ -1,4 +1,4 @@
-"""What every contestant has in common: its task, its clock, and where it leaves its rows. Of no library but Arrow."""
+"""Define the task of all contestants, measure it, and write its rows; imports no library except Arrow."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ VOICE = "Cherry"
 Row = tuple[str, str]
 SpokenRow = tuple[str, str, bytes]
 TaskResult = tuple[int, Mapping[str, Any]]
-"""Rows done, and what else there is to tell; ``elapsed_s`` is the run's own clock, taken in place of ours."""
+"""Rows done, and further figures; ``elapsed_s`` among them replaces the time that ``compete`` measures."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is to be done.
+    """The rows to speak, the service, and the limits.
 
     Args:
-        base_url: Of the service.
+        base_url: The service's base URL.
         source: A Parquet file with columns ``id`` and ``text``.
-        destination: What is to be made; it does not exist yet.
-        max_concurrency: Requests in flight at one time.
-        stop_after_s: After so long nothing new is asked for, and what there is counts; 0 is to the end.
-        requests_per_minute: A rate to keep to, by those who can; 0 is none.
+        destination: The output, which does not exist yet.
+        max_concurrency: Requests in flight at the same time.
+        stop_after_s: The time after which no new request is sent, and the finished rows count; 0 is no limit.
+        requests_per_minute: A rate for contestants that support it; 0 is none.
     """
 
     base_url: str
@@ -48,15 +48,15 @@ class Task:
 
     @property
     def url(self) -> str:
-        """Where speech is asked for."""
+        """The URL of requests for speech."""
         return f"{self.base_url}/v1/audio/speech"
 
     def flags(self) -> list[str]:
-        """Return the command line that ``task_from`` reads back."""
+        """Return the command line that ``task_from`` parses."""
         return [f"--{field.name.replace('_', '-')}={getattr(self, field.name)}" for field in fields(self)]
 
     def rows(self) -> Iterator[Row]:
-        """Yield id and text until the source, or the time, is used up."""
+        """Yield id and text of each row, until ``stop_after_s`` has passed."""
         until_s = time.monotonic() + self.stop_after_s if self.stop_after_s else float("inf")
         table = pq.read_table(self.source, columns=["id", "text"])
         for row in zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True):
@@ -65,7 +65,7 @@ class Task:
             yield row
 
     def save(self, spoken_rows: Sequence[SpokenRow]) -> int:
-        """Write everything as one Parquet file; returns how many rows that are."""
+        """Write all rows as one Parquet file; return their number."""
         names = ("id", "text", "audio")
         columns = {name: [row[index] for row in spoken_rows] for index, name in enumerate(names)}
         types = pa.schema([("id", pa.string()), ("text", pa.string()), ("audio", pa.large_binary())])
@@ -74,7 +74,7 @@ class Task:
 
 
 def task_from(words: Sequence[str]) -> Task:
-    """Read a task from a command line."""
+    """Parse a task from a command line."""
     parser = argparse.ArgumentParser()
     for name, kind in (("base-url", str), ("source", str), ("destination", str), ("max-concurrency", int)):
         parser.add_argument(f"--{name}", type=kind, required=True)
@@ -84,11 +84,11 @@ def task_from(words: Sequence[str]) -> Task:
 
 
 def compete(do: Callable[[Task], TaskResult], libraries: Sequence[str]) -> None:
-    """Do the task of this process's command line, and print what it took; imports are done by then.
+    """Run the task of this process's command line, and print its figures; imports are not measured.
 
     Args:
-        do: From reading the source to the last byte on the disk.
-        libraries: Whose versions matter.
+        do: Runs a task, from reading the source to the last byte on the disk.
+        libraries: The libraries whose versions are reported.
     """
     task = task_from(sys.argv[1:])
     started_s, cpu_s = time.monotonic(), time.process_time()
@@ -106,7 +106,7 @@ def compete(do: Callable[[Task], TaskResult], libraries: Sequence[str]) -> None:
 
 
 def peak_rss_mb() -> float:
-    """Return the most memory that this process held."""
+    """Return the peak memory of this process, in MB."""
     status = Path("/proc/self/status")
     if status.exists():  # getrusage also counts what the parent held when it forked
         match = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())

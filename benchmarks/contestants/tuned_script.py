@@ -1,4 +1,4 @@
-"""The bare script with the fastest JSON and base64 there are, which are also ours."""
+"""Run the bare script with the fastest libraries for JSON and base64, which this package uses too."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.contestants.task import Task, TaskResult, compete
 
 
 def do(task: Task) -> TaskResult:
-    """Do the task."""
+    """Run the task."""
     return task.save(asyncio.run(speak_all(task, orjson.loads, pybase64.b64decode))), {}
 
 

@@ -1,1 +1,1 @@
-"""What is measured, one module for each question."""
+"""Hold the scenarios of the benchmarks, one module for each question."""

@@ -1,4 +1,4 @@
-"""Where our processor time per row goes."""
+"""Measure our CPU time per row by layer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Peak memory of a job and of one ten times its size."""
+"""Measure the peak memory of a job and of a job of ten times its size."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.settings import Settings
 from benchmarks.tables import Table
 
 _COPIES = 2.5
-"""What a job needs on the disk, in multiples of its audio: the dataset, and the journals of what is not published."""
+"""The disk space of a job, as a multiple of its audio: the dataset, and the journals of unpublished parts."""
 
 
 _WIDE = (
@@ -49,7 +49,7 @@ def _run(arena: Arena, settings: Settings) -> Outcome:
 
 
 def _wide(arena: Arena, settings: Settings) -> tuple[Table, dict[str, float]]:
-    """Return what a process holds of sources with 100 kB a row."""
+    """Measure the memory of a process whose source has 100 kB a row."""
     table = Table("Peak memory with 100 kB a row beside the text", ("row groups", "rows taken", "peak MB"))
     spec = AnswerSpec(audio_bytes=20_000, latency_ms=settings.latency_ms)
     arena.service.prepare(spec)
@@ -69,7 +69,7 @@ def _wide(arena: Arena, settings: Settings) -> tuple[Table, dict[str, float]]:
 
 
 def _bytes_that_fit(arena: Arena, settings: Settings) -> int:
-    """Return the size of answers that leaves the disk half empty."""
+    """Return the size of answers that leaves half of the free disk space."""
     room = shutil.disk_usage(arena.folder).free // 2
     fit = int(room / (_COPIES * settings.memory_rows[1]))
     if fit < settings.memory_bytes:

@@ -1,4 +1,4 @@
-"""Goodput under a rate that the service enforces smoothly."""
+"""Measure the goodput under a rate that the service enforces smoothly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ten million rows in 64 shards: every step that can be taken is taken, and the rest follows from a limit or a rate."""
+"""Measure the steps of a job of ten million rows in 64 shards, and compute its time from a rate or a latency."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tts_pipeline import Job
 SHARDS = 64
 IN_FLIGHT = 256
 REQUESTS_PER_MINUTE = (180, 10)
-"""What Ali allows an account: of ``qwen3-tts-flash``, and of its snapshot ``qwen3-tts-flash-2025-09-18``."""
+"""Ali's limits for an account: for ``qwen3-tts-flash``, and for its snapshot ``qwen3-tts-flash-2025-09-18``."""
 LATENCIES_S = (0.2, 1.0, 3.0)
 
 _DONE_BYTES = 1_000
@@ -30,7 +30,7 @@ _MINUTES_A_DAY = 1_440
 _FILE_S = 0.005
 _STEPS_S = 90.0
 _PARTS = (10, 30)
-"""Sizes of the jobs whose requests are counted; between them lies what one part more asks."""
+"""Parts of the jobs whose requests are counted; their difference gives the requests of one more part."""
 
 
 def _expected_s(settings: Settings) -> float:
@@ -75,7 +75,7 @@ def _step(name: str, job: Job, *flags: str) -> dict[str, float]:
 
 
 def _dataset(arena: Arena, job: Job, settings: Settings) -> tuple[dict[str, dict[str, float]], dict[str, list[int]]]:
-    """Return what every step of a job took, and the sizes of what it left: by step, and by kind of file."""
+    """Return the figures of each step of a job, and the sizes of its files by kind."""
     folder = Path(job.destination)
     steps = {"open": _step("open", job), "plan": _step("plan", job), "plan again": _step("plan", job)}
     make_finished_dataset(job, open_parts=1)
@@ -128,7 +128,7 @@ def _sizes_table(settings: Settings, sizes: Mapping[str, list[int]]) -> Table:
 
 
 def _memory(arena: Arena, settings: Settings) -> tuple[Table, list[dict[str, float]]]:
-    """Return what a process holds with parts as they are in a small job, and in the large one."""
+    """Measure the memory of a process with the parts of a small job, and with those of the large one."""
     rows, audio_bytes = settings.scale_run_rows, settings.memory_bytes
     large = max(500, settings.scale_rows // 2_000)
     table = Table(
@@ -152,7 +152,7 @@ def _memory(arena: Arena, settings: Settings) -> tuple[Table, list[dict[str, flo
 
 
 def _requests() -> tuple[Table, list[dict[str, Any]]]:
-    """Count requests in jobs of two sizes, each of as many parts as its source has files."""
+    """Count the requests of jobs of two sizes, each with as many parts as files of its source."""
     table = Table(
         "Requests to an object store",
         ("step", *(f"at {parts} parts or files" for parts in _PARTS), "for each one more"),
@@ -169,7 +169,7 @@ def _requests() -> tuple[Table, list[dict[str, Any]]]:
 
 
 def _duration(rows: int, rows_per_s: float) -> Table:
-    """Compute how long the rows take: by the service's rate, or else by the slots and what a process can do."""
+    """Compute the time of all rows from the service's rate, or else from the slots and the speed of a process."""
     table = Table(
         f"How long {rows:,} rows take",
         ("limit", "rows/s", "days"),

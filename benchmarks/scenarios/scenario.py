@@ -1,4 +1,4 @@
-"""What every question has in common: how long it takes, and what comes out."""
+"""Define the scenario, with its question and expected time, and its outcome."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ CPU = "cpu_ms_per_row"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came out.
+    """The results of a scenario.
 
     Args:
-        tables: For people.
-        measured: For JSON: everything, run by run.
-        promised: The numbers that promises are about, by name.
+        tables: Tables for people.
+        measured: All measurements for JSON, run by run.
+        promised: The numbers with promises, by name.
     """
 
     tables: list[Table]
@@ -31,13 +31,13 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One question.
+    """One question, and the measurement that answers it.
 
     Args:
-        name: In JSON.
-        question: What is asked.
-        expected_s: About how long it takes.
-        run: Gives the answer.
+        name: The name in JSON.
+        question: The question.
+        expected_s: Returns the approximate time of the measurement.
+        run: Measures.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Scenario:
 
 
 def compare(rounds: Rounds, name: str) -> dict[str, Spread]:
-    """Return a contestant's rows a second and CPU per row: as measured, and against the bare script's."""
+    """Return a contestant's rows per second and CPU per row, absolute and relative to the bare script."""
     runs = rounds[name]
     return {
         ROWS_PER_S: Spread.of([run.rows_per_s for run in runs]),
@@ -63,7 +63,7 @@ def peak_mb(runs: list[Run]) -> float:
 
 
 def as_json(rounds: Rounds) -> dict[str, Any]:
-    """Return all runs and, against the bare script, what they come to."""
+    """Return all runs and, if the bare script is among them, the comparison with it."""
     return {
         name: {
             "runs": [asdict(run) for run in runs],

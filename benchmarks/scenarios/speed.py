@@ -1,4 +1,4 @@
-"""Rows a second and CPU per row, beside what people use instead."""
+"""Measure rows per second and CPU per row, beside other clients."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _run(arena: Arena, settings: Settings) -> Outcome:
 
 
 def table_rows(rounds: Rounds) -> list[list[Cell]]:
-    """Return a table's rows: a line for each contestant."""
+    """Return a table's rows, one for each contestant."""
     rows: list[list[Cell]] = []
     for name, runs in rounds.items():
         spreads = compare(rounds, name)

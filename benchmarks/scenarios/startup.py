@@ -1,4 +1,4 @@
-"""How long until there is something to see: the command line, a first request, a resume, and nothing to do."""
+"""Measure start times: of the command line, to a first request, of a resume, and of a run with nothing to do."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _DONE_BYTES = 1_000
 _MAX_CONCURRENCY = 64
 _COMMAND = OURS.python.with_name("tts-pipeline")
 _MAKING_S = 8.0
-"""What it takes to make the larger of the two datasets."""
+"""Seconds to make the larger of the two datasets."""
 
 
 def _start_expected_s(settings: Settings) -> float:
@@ -109,7 +109,7 @@ def command_of(job: Job) -> list[str]:
 
 
 def seconds_of(command: Sequence[str], tries: int) -> Spread:
-    """Return how long a command takes, from the start of its process to its end."""
+    """Return the seconds that a command takes, from the start of its process to its end."""
     durations_s = []
     for _ in range(tries):
         started_s = time.monotonic()
@@ -119,7 +119,7 @@ def seconds_of(command: Sequence[str], tries: int) -> Spread:
 
 
 def first_requests(arena: Arena, job: Job, tries: int, undo: Callable[[], None]) -> Spread:
-    """Return how long it takes until the service gets a run's first request; the run is killed then, and undone."""
+    """Return the seconds until the service gets a run's first request; the run is then killed and undone."""
     durations_s = []
     for _ in range(tries):
         try:

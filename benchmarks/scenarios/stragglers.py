@@ -1,4 +1,4 @@
-"""A hundredth of the answers 30 times slower: do they hold back the others?"""
+"""Measure whether slow answers, 1 % of all and 30 times slower, hold back the others."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def _expected_s(settings: Settings) -> float:
 
 
 def _run(arena: Arena, settings: Settings) -> Outcome:
-    course, each = _course(settings), settings.rounds
-    rounds = arena.contest(course, (BARE, OURS), (each, each))
+    course, rounds_each = _course(settings), settings.rounds
+    rounds = arena.contest(course, (BARE, OURS), (rounds_each, rounds_each))
     table = Table(
         f"1 % of the answers {SLOWER} times slower, {course.max_concurrency} in flight",
         ("client", "rows/s", "x script", "slots busy at the service", "own slots busy"),
