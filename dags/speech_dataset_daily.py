@@ -4,8 +4,8 @@ Reads ``articles/<day>`` (Parquet with ``id`` and ``text``) and makes ``speech/<
 ``speech_root``: a folder or a URL such as ``s3://my_connection@bucket/news``. The service and its key are the
 connection ``speech_default``.
 
-A day without articles becomes an empty dataset. A run that is cleared goes on where it stopped; articles that came
-late are added, and of corrected ones only what changed is bought again.
+A day without articles becomes an empty dataset. A cleared run continues where it stopped: it adds late articles, and
+of corrected articles it buys only the changed rows again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tts_pipeline import BudgetCap, RunOptions
 from tts_pipeline.airflow.operators.synthesize import SpeechSynthesizeOperator
 
 ROOT = "{{ var.value.speech_root }}"
-# A run by a partition has a key, one by the clock or by hand a logical date, one by an asset neither.
+# A run for a partition has a partition key, a scheduled or manual run a logical date, and a run by an asset neither.
 DAY = "{{ partition_key or (dag_run.logical_date or dag_run.run_after) | ds }}"
 
 with DAG(

@@ -1,8 +1,8 @@
-"""A library of books, spoken by several workers at a time whenever its text has changed.
+"""A library of books, spoken by several workers whenever its text changes.
 
 Reads ``books`` (Parquet with ``id``, ``text`` and ``narrator``) and makes ``speech/books``, both below the Airflow
-variable ``speech_root``. At most as many tasks speak at a time as the pool ``speech`` has slots; make it with
-``airflow pools set speech 4 "requests to the speech service"``.
+variable ``speech_root``. The slots of the pool ``speech`` limit the number of tasks that speak at the same time; create
+the pool with ``airflow pools set speech 4 "requests to the speech service"``.
 """
 
 from __future__ import annotations

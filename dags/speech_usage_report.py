@@ -1,6 +1,6 @@
-"""What speech cost, by day, voice and team: a table for each time that datasets were made.
+"""The cost of speech by day, voice and team: one table each time that datasets are made.
 
-Triggered by the datasets' assets; by hand, with ``{"datasets": ["..."]}``. Writes ``reports/<time>.csv`` below the
+The datasets' assets trigger it; a manual run takes ``{"datasets": ["..."]}``. Writes ``reports/<time>.csv`` below the
 Airflow variable ``speech_root``.
 """
 
@@ -14,7 +14,7 @@ with DAG(
     "speech_usage_report",
     schedule=Asset("news_speech") | Asset("books_speech"),
     catchup=False,
-    params={"datasets": Param([], type="array", description="Datasets; empty is those that triggered the run")},
+    params={"datasets": Param([], type="array", description="Datasets; empty: those that triggered the run")},
     render_template_as_native_obj=True,
     doc_md=__doc__,
 ):
