@@ -22,6 +22,8 @@ from tts_pipeline.emulator.options import EmulatorOptions
 from tts_pipeline.storage.open_store import open_store
 from tts_pipeline.storage.store import Store
 
+pytest.register_assert_rewrite("tests.bills", "tests.bill_runs")
+
 StartEmulator = Callable[..., LocalService]
 """``emulator(**options)`` with the fields of ``EmulatorOptions``."""
 
