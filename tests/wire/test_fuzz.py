@@ -1,4 +1,4 @@
-"""Anything at all through the wire's door: audio, or one of our errors; never another exception, never a hang."""
+"""Anything at all into the wire's entry point: audio, or one of our errors; never another exception or a hang."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ class SpeechClient:
             loopback, or the address of a proxy or a file of certificates is not valid.
     """
 
-    def __init__(  # noqa: PLR0913 (the public door: each by name, each with a default)
+    def __init__(  # noqa: PLR0913 (a public entry point: each by name, each with a default)
         self,
         service: Endpoint,
         card: Card,

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 @renamed_arguments(running="options")
-def run(  # noqa: PLR0913 (the public door: the settings of every job, by name)
+def run(  # noqa: PLR0913 (a public entry point: the settings of every job, by name)
     source: str | os.PathLike[str] | RowStream,
     destination: str | os.PathLike[str],
     service: Endpoint,
