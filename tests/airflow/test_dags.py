@@ -98,7 +98,7 @@ def test_a_fatal_error_is_not_retried(run: Run, tmp_path: Path, service: LocalSe
     done = _last_week(run)
     assert (done.state, done.of("speak", "tries")) == ("failed", [1])
     assert "Arrearage" in done.log
-    assert "clear the task to go on" in done.log
+    assert "clear the task to continue" in done.log
     assert KEY not in done.log
 
 
