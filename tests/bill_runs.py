@@ -31,6 +31,7 @@ from tts_pipeline.errors import StoppedError, StorageError
 from tts_pipeline.flow.budget import Budget
 from tts_pipeline.models import Answer, Usage, Utterance
 from tts_pipeline.money import Cost, SpendBound, sum_of
+from tts_pipeline.text import billed_characters
 from tts_pipeline.wal.journal import remove_journal
 
 
@@ -108,11 +109,17 @@ class Run:
             self._mark_durable(opened)
 
     def new_attempt(self, number: int, quarters: int, busy: Collection[str]) -> Attempt | None:
-        """Describe a request for a row that is neither done nor busy; None where there is none."""
+        """Describe a request for a row that is neither done nor busy; None where there is none.
+
+        One of which the service reports our count, 4 quarters, is bounded by that, as nearly all requests are.
+        """
         if self.is_stopped:
             return None
         free = [one for one in self._unfinished[number] if one.utterance_id not in busy]
-        return self.job.attempt(free[0], 3 + 2 * quarters) if free else None
+        if not free:
+            return None
+        counted = billed_characters(free[0].text, "han_double")
+        return self.job.attempt(free[0], counted if quarters == 4 else 3 + 2 * quarters)
 
     def reserve(self, attempt: Attempt) -> bool:
         """Ask the budget, which allows exactly what the cap has left."""

@@ -164,3 +164,33 @@ def test_a_sum_of_sums_is_the_sum_of_attempts(addends: list[tuple[str | None, in
         for cost in (total, single[-1]):
             cost.add_attempt(attempt if ending == "unknown" else end, currency)
     assert sum_of(single) == total
+
+
+@given(_ADDENDS, st.sampled_from(["CNY", "EUR"]), st.integers(0, 99), st.sampled_from([0, 1, -1]), st.booleans())
+def test_a_settlement_replaces_its_attempt(
+    addends: list[tuple[str | None, int, str, bool]],
+    currency: str,
+    characters: int,
+    excess: int,
+    is_bounded: bool,
+) -> None:
+    """The sum is that without the attempt at its upper bound, and with the settlement."""
+    attempt = _attempt(characters, Decimal(characters) if is_bounded else None)
+    upper_bound = max(characters + excess, 0)
+    settlement = settlement_of(
+        attempt,
+        characters_billed=upper_bound // 2,
+        characters_upper_bound=upper_bound,
+        cost=Decimal(upper_bound // 2) if is_bounded else None,
+        cost_upper_bound=Decimal(upper_bound) if is_bounded else None,
+        implausible=any(ending == "implausible" for *_, ending, _ in addends),
+    )
+    in_one_step, in_two_steps = Cost(), Cost()
+    for cost in (in_one_step, in_two_steps):
+        for other_currency, others, _, _ in addends:
+            cost.add_attempt(_attempt(others, Decimal(others) if other_currency else None), other_currency)
+        cost.add_attempt(attempt, currency)
+    in_one_step.settle_attempt(attempt, settlement, currency)
+    in_two_steps.add_attempt(attempt, currency, -1)
+    in_two_steps.add_attempt(settlement, currency)
+    assert in_one_step == in_two_steps

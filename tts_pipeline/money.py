@@ -190,6 +190,21 @@ class Cost:
         if in_question is not None:
             self.cost_in_question = add_costs(self.cost_in_question, in_question, sign)
 
+    def settle_attempt(self, attempt: Attempt, settlement: Settlement, currency: str | None) -> None:
+        """Replace an attempt at its upper bound with its settlement."""
+        has_same_bound = (
+            settlement.characters_upper_bound == attempt.characters_upper_bound
+            and settlement.cost_upper_bound == attempt.cost_upper_bound
+        )
+        if not has_same_bound or settlement.implausible or currency != self.currency:
+            self.add_attempt(attempt, currency, -1)
+            self.add_attempt(settlement, currency)
+            return
+        self.unknown_attempts -= 1
+        self.characters_billed += settlement.characters_billed
+        if settlement.cost_upper_bound is not None:
+            self.cost = add_costs(self.cost, settlement.cost)
+
     def _takes(self, currency: str | None) -> bool:
         """Return whether this sum takes money of a currency; the first currency becomes the sum's."""
         if self.currency is None:

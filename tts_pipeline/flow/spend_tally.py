@@ -41,8 +41,7 @@ class SpendTally:
         """Replace an attempt's upper bound with its settlement."""
         attempt = self._open.pop(settlement.attempt_id, None)
         if attempt is not None:
-            self.spend.add_attempt(attempt, self.currency, -1)
-            self.spend.add_attempt(settlement, self.currency)
+            self.spend.settle_attempt(attempt, settlement, self.currency)
         if self._run is not None:
             self._run.settle(settlement)
 
