@@ -1,4 +1,4 @@
-"""The doors that matter, each as a process of its own: run, its exit statuses and its JSON; and validate."""
+"""The entry points of the command line, each as a process: run, its exit statuses and its JSON; and validate."""
 
 from __future__ import annotations
 
