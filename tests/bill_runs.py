@@ -37,7 +37,7 @@ from tts_pipeline.wal.journal import remove_journal
 
 def cost_in(totals: Cost) -> Cost:
     """Return what totals tell of the cost."""
-    return Cost(**{one.name: getattr(totals, one.name) for one in fields(Cost)})
+    return Cost(**{field.name: getattr(totals, field.name) for field in fields(Cost)})
 
 
 class _Pool(BudgetPool):
@@ -81,7 +81,11 @@ class Run:
     def _check_others(self, counted: dict[int, Cost]) -> Cost:
         """Compare what is counted of all other journals; return their sum."""
         for number in range(PARTS):
-            others = [self._counted(one) for one in self.job.journals_of(number) if one not in self._journals]
+            others = [
+                self._counted(journal_id)
+                for journal_id in self.job.journals_of(number)
+                if journal_id not in self._journals
+            ]
             assert counted.get(number, Cost()) == total_of(others), "others"
         return sum_of(counted.values())
 
@@ -115,7 +119,7 @@ class Run:
         """
         if self.is_stopped:
             return None
-        free = [one for one in self._unfinished[number] if one.utterance_id not in busy]
+        free = [utterance for utterance in self._unfinished[number] if utterance.utterance_id not in busy]
         if not free:
             return None
         counted = billed_characters(free[0].text, "han_double")
@@ -176,7 +180,9 @@ class Run:
         if is_budget_first:
             self.budget.settle(settlement)
             self.check()
-        utterance = next(one for one in self._unfinished[number] if one.utterance_id == attempt.utterance_id)
+        utterance = next(
+            utterance for utterance in self._unfinished[number] if utterance.utterance_id == attempt.utterance_id
+        )
         audio, is_speech = audio_of(utterance.text), settlement.outcome is Outcome.SUCCEEDED
         part.settle(settlement, Answer(0, audio, usage=Usage(attempt.characters_counted)) if is_speech else None)
         if not is_budget_first:

@@ -103,11 +103,11 @@ def total_of(costs: Iterable[Cost]) -> Cost:
     """Add costs up. The first currency is the sum's; what was spent in another one has no price in it."""
     addends = list(costs)
     currency = next((cost.currency for cost in addends if cost.currency is not None), None)
-    ours = [cost for cost in addends if cost.currency in {None, currency}]
+    same_currency = [cost for cost in addends if cost.currency in {None, currency}]
     foreign = [cost for cost in addends if cost.currency not in {None, currency}]
     values: dict[str, Any] = {name: sum(getattr(cost, name) for cost in addends) for name in _COUNTS}
-    values |= {name: money_of(getattr(cost, name) for cost in ours) for name in _MONEY}
-    unpriced = sum(cost.characters_without_price for cost in ours)
+    values |= {name: money_of(getattr(cost, name) for cost in same_currency) for name in _MONEY}
+    unpriced = sum(cost.characters_without_price for cost in same_currency)
     unpriced += sum(cost.characters_upper_bound for cost in foreign)
     return Cost(**values, characters_without_price=unpriced, currency=currency)
 

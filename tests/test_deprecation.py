@@ -172,9 +172,9 @@ def _untyped(function: Callable[..., Any]) -> Callable[..., Any]:
 def test_an_old_argument_is_the_new_one_and_the_warning_is_about_the_caller() -> None:
     """The warning names both, the release in which the old one goes, and the caller's file."""
     expected = rf"the argument old of echo is now new; the old name goes in tts-pipeline {REMOVED_IN}"
-    with pytest.warns(DeprecationWarning, match=expected) as caught:
+    with pytest.warns(DeprecationWarning, match=expected) as warnings:
         assert _untyped(echo)(old=3, other=4) == (3, {"other": 4})
-    assert caught[0].filename == __file__
+    assert warnings[0].filename == __file__
 
 
 def test_an_old_argument_of_a_coroutine_function_too() -> None:
@@ -214,9 +214,9 @@ def test_the_signature_shows_old_names_behind_the_new_ones() -> None:
 
 def test_an_argument_that_became_a_part_of_another_changes_that_one() -> None:
     """Whether or not that one is given, too."""
-    with pytest.warns(DeprecationWarning, match=r"the argument part of echo is now new\.part") as caught:
+    with pytest.warns(DeprecationWarning, match=r"the argument part of echo is now new\.part") as warnings:
         assert (_untyped(echo)(part=3), _untyped(echo)(part=3, new=4)) == ((3, {}), (7, {}))
-    assert {warning.filename for warning in caught} == {__file__}
+    assert {warning.filename for warning in warnings} == {__file__}
 
 
 @pytest.mark.parametrize("module", PUBLIC_NAMES)
@@ -260,10 +260,10 @@ def _members(value: Any) -> set[str]:
 def test_an_old_name_of_a_module_is_the_new_one(module: str, old: str, new: str) -> None:
     """It can be had, and is not listed."""
     package = importlib.import_module(module)
-    with pytest.warns(DeprecationWarning, match=rf"{module}\.{old} is now {new}") as caught:
+    with pytest.warns(DeprecationWarning, match=rf"{module}\.{old} is now {new}") as warnings:
         value = getattr(package, old)
     assert value is import_name(new if "." in new else f"{module}.{new}")
-    assert caught[0].filename == __file__
+    assert warnings[0].filename == __file__
     assert old not in dir(package)
 
 
@@ -318,10 +318,10 @@ def test_old_attributes_of_the_public_face_are_the_new_ones() -> None:
 def test_a_service_by_name_is_a_function_now() -> None:
     """It is found as before, and the warning is about the caller."""
     named: Callable[..., tts.Service] = getattr(tts.Service, "named")  # noqa: B009 (mypy knows that it is not there)
-    with pytest.warns(DeprecationWarning, match=r"Service\.named is now tts_pipeline\.find_service") as caught:
+    with pytest.warns(DeprecationWarning, match=r"Service\.named is now tts_pipeline\.find_service") as warnings:
         service = named("modelstream", environ={"MODELSTREAM_API_KEY": "key"})
     assert (service.name, service.api_key) == ("modelstream", "key")
-    assert caught[0].filename == __file__
+    assert warnings[0].filename == __file__
 
 
 def test_limits_of_an_estimate_are_those_of_its_options() -> None:

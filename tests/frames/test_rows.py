@@ -125,8 +125,8 @@ def test_columns_may_be_the_whole_value() -> None:
     """What names a column by itself goes before it; without files to make ids of, a row's number is its id."""
     frame = pl.DataFrame({"id": ["a", "b"], "key": [7, 8], "line": ["One.", "Two."], "speaker": ["Cherry", None]})
     columns = InputColumns(text="line", utterance_id="key", parameters={"voice": "speaker"})
-    named = utterance_rows(frame, column_arguments(None, None, columns, {}))
-    assert named.select("utterance_id", "text", "voice").rows() == [("7", "One.", "Cherry"), ("8", "Two.", None)]
+    utterances = utterance_rows(frame, column_arguments(None, None, columns, {}))
+    assert utterances.select("utterance_id", "text", "voice").rows() == [("7", "One.", "Cherry"), ("8", "Two.", None)]
     for columns, utterance_id, ids in (
         (InputColumns(text="line"), None, ["a", "b"]),
         (InputColumns(text="line", generate_ids=True), None, ["0", "1"]),

@@ -32,9 +32,9 @@ from tts_pipeline.job.option_checks import check_run_options, refuse_unreachable
 )
 def test_an_option_that_cannot_be_meant_is_refused_with_its_range(options: dict[str, Any], message: str) -> None:
     """The error names the option and its range."""
-    with pytest.raises(ConfigurationError, match=message) as caught:
+    with pytest.raises(ConfigurationError, match=message) as exc_info:
         check_run_options(RunOptions(**options))
-    assert caught.value.hint
+    assert exc_info.value.hint
 
 
 def test_what_an_option_may_just_be_is_taken() -> None:

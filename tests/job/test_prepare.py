@@ -55,9 +55,9 @@ def test_whatever_is_wrong_is_found_before_anything_is_written(
     speakers = ["Cherry"] * 19 + ["Bob"]
     write_lines(tmp_path / "lines.parquet", number=[0.5] * 20, speaker=speakers)
     before = _tree(tmp_path)
-    with pytest.raises(ConfigurationError, match=message) as caught:
+    with pytest.raises(ConfigurationError, match=message) as exc_info:
         prepare(job_of(tmp_path, **change))
-    assert caught.value.hint
+    assert exc_info.value.hint
     assert _tree(tmp_path) == before
     assert not (tmp_path / "out").exists()
 
@@ -65,9 +65,9 @@ def test_whatever_is_wrong_is_found_before_anything_is_written(
 def test_a_colliding_column_is_refused_and_can_be_renamed(tmp_path: Path) -> None:
     """The hint names the parameter that solves it."""
     write_lines(tmp_path / "lines.parquet", duration_ms=[1] * 20)
-    with pytest.raises(ConfigurationError) as caught:
+    with pytest.raises(ConfigurationError) as exc_info:
         prepare(job_of(tmp_path))
-    assert "rename={'duration_ms':" in (caught.value.hint or "")
+    assert "rename={'duration_ms':" in (exc_info.value.hint or "")
     prepare(job_of(tmp_path, columns=InputColumns(rename={"duration_ms": "planned_ms"})))
 
 

@@ -172,15 +172,15 @@ def parse_rules(payload: object) -> tuple[Rule, ...]:
 def _parse_rule(payload: object) -> Rule:
     if not isinstance(payload, dict):
         raise invalid("A rule must be an object.")
-    what = payload.get("what")
-    if not isinstance(what, str) or what not in _FIELDS_BY_KIND:
-        raise invalid(f"'what' must be one of {', '.join(_FIELDS_BY_KIND)}, not {what!r}.")
-    known_fields = ("what", *_COMMON_FIELDS, *_FIELDS_BY_KIND[what])
+    kind = payload.get("what")
+    if not isinstance(kind, str) or kind not in _FIELDS_BY_KIND:
+        raise invalid(f"'what' must be one of {', '.join(_FIELDS_BY_KIND)}, not {kind!r}.")
+    known_fields = ("what", *_COMMON_FIELDS, *_FIELDS_BY_KIND[kind])
     for name, value in payload.items():
         if name not in known_fields:
-            raise invalid(f"A rule with what={what} has no {name!r}; it takes {', '.join(known_fields)}.")
+            raise invalid(f"A rule with what={kind} has no {name!r}; it takes {', '.join(known_fields)}.")
         _check_value(name, value)
-    return Rule(**{**_DEFAULTS[what], **payload}, payload=payload)
+    return Rule(**{**_DEFAULTS[kind], **payload}, payload=payload)
 
 
 def _check_value(name: str, value: object) -> None:

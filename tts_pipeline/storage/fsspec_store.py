@@ -180,8 +180,8 @@ class FsspecStore(Store):
             if not (is_new and _is_conflict(error)):
                 raise
             # A driver repeats a request whose answer was lost: the first request may have put the file there.
-            with file.open("rb") as ours, self.open(name) as theirs:
-                digests = [hashlib.file_digest(cast("Any", stream), "sha256").digest() for stream in (ours, theirs)]
+            with file.open("rb") as local, self.open(name) as remote:
+                digests = [hashlib.file_digest(cast("Any", stream), "sha256").digest() for stream in (local, remote)]
             if digests[0] != digests[1]:
                 raise self.conflict_error(name) from error
 

@@ -86,7 +86,9 @@ def usage_in_headers(headers: Mapping[str, str]) -> Usage:
 
 def merge_usage(first: Usage, other: Usage) -> Usage:
     """Return a usage, completed by the fields of another."""
-    fields = (mine if mine is not None else theirs for mine, theirs in zip(astuple(first), astuple(other), strict=True))
+    fields = (
+        value if value is not None else later for value, later in zip(astuple(first), astuple(other), strict=True)
+    )
     return (InvalidUsage if isinstance(first, InvalidUsage) or isinstance(other, InvalidUsage) else Usage)(*fields)
 
 
