@@ -18,11 +18,8 @@ was written. Nothing in HTTP/1.1 tells this answer from the right one.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import math
-import select
 import ssl
-import termios
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
@@ -40,6 +37,7 @@ from aiohttp.streams import StreamReader
 from aiohttp.tracing import Trace
 
 from tts_pipeline.config import MAX_HEAD_BYTES
+from tts_pipeline.http.socket_state import SocketState
 from tts_pipeline.log import logger
 
 _KEEPALIVE_S = 30.0
@@ -51,8 +49,6 @@ _MAX_IDLE_ON_PROBATION = 8
 
 _IDLE_TIMEOUT = (b"HTTP/1.1 408", b"HTTP/1.0 408")
 """Some servers close an idle connection with status 408 (RFC 9110, 15.5.9): this is no sign of a repeated answer."""
-
-_NO_BYTES = bytes(4)
 
 
 class UnsolicitedResponseError(aiohttp.ClientError):
@@ -93,16 +89,14 @@ class WatchedConnection(ResponseHandler):
     def __init__(self, pool: ConnectionPool, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self._pool = pool
-        self._fileno = -1
-        self._poll = select.poll()
+        self._socket = SocketState(-1)
         self._is_tls = False
         self.cycle: RequestCycle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Remember the socket, and whether it speaks TLS."""
         super().connection_made(transport)
-        self._fileno = transport.get_extra_info("socket").fileno()
-        self._poll.register(self._fileno, select.POLLIN)
+        self._socket = SocketState(transport.get_extra_info("socket").fileno())
         self._is_tls = transport.get_extra_info("sslcontext") is not None
 
     def set_response_params(self, **parameters: Any) -> None:
@@ -166,11 +160,11 @@ class WatchedConnection(ResponseHandler):
 
     def _has_unread(self) -> bool:
         """Return whether bytes, or the end of the stream, wait unread in the system's buffer; takes 1 us."""
-        return bool(self._poll.poll(0))
+        return self._socket.has_event()
 
     def _has_unread_bytes(self) -> bool:
         """Return whether bytes wait unread; the end of the stream does not count, it may follow an answer."""
-        return fcntl.ioctl(self._fileno, termios.FIONREAD, _NO_BYTES) != _NO_BYTES
+        return self._socket.has_bytes()
 
     def _check_behind_response(self, cycle: RequestCycle) -> None:
         """End the connection if more than one answer came: the parser is then within the second answer."""
