@@ -158,7 +158,9 @@ def check_bill(job: KilledJob, texts: Sequence[str]) -> dict[str, Any]:
     billed, at_most = (sum(row[f"characters_{name}"] for row in usage) for name in ("billed", "upper_bound"))
     cost, cost_at_most = (sum(row[name] for row in usage) for name in ("cost", "cost_upper_bound"))
     assert len({row["attempt_id"] for row in usage}) == len(usage)
-    assert len(unknown_named) <= job.kills * job.max_concurrency
+    # Journals of several parts are shipped side by side. So a lost disk may leave the next intents of the same slots
+    # at the destination, which were never sent, and not the answers before them.
+    assert len(unknown_named) <= job.kills * job.max_concurrency * (2 if job.loses_disk else 1)
     if job.loses_disk:
         assert bought_twice <= job.kills * job.max_concurrency, (
             "what was answered is at the destination before more is sent"
