@@ -175,7 +175,7 @@ class Run:
         attempt, _ = sent.attempts[settlement.attempt_id]
         sent.attempts[settlement.attempt_id] = attempt, settlement
         self._not_durable[part.journal_id].append(settlement.attempt_id)
-        excess = excess_of(settlement, attempt)
+        excess = excess_of(SpendBound.of(settlement), SpendBound.of(attempt))
         sent.excess, self.job.beyond = sent.excess.plus(excess), self.job.beyond.plus(excess)
         if is_budget_first:
             self.budget.settle(settlement)
@@ -271,7 +271,7 @@ class Run:
                 attempt, settlement = sent.attempts[attempt_id]
                 assert settlement is not None
                 sent.attempts[attempt_id], sent.forgotten[attempt_id] = (attempt, None), settlement
-                self.job.beyond = self.job.beyond.plus(excess_of(attempt, settlement))
+                self.job.beyond = self.job.beyond.plus(excess_of(SpendBound.of(attempt), SpendBound.of(settlement)))
 
     def _lose_journals(self, number: int) -> None:
         for path in journal_paths(self.job.bench.journals, number):
@@ -280,6 +280,8 @@ class Run:
             sent, claimed = self.job.sent[journal_id], self.job.claimed(journal_id)
             if claimed is not None:
                 assert claimed.bound.plus(sent.excess).covers(sent.spent), "claim"
+                if journal_id not in self._journals:  # later sessions counted what it had spent, not its whole claim
+                    self.job.beyond = self.job.beyond.plus(excess_of(claimed.bound, sent.bill.bound))
                 sent.claim = claimed
 
     def _mark_durable(self, part: ActivePart) -> None:

@@ -118,9 +118,9 @@ def money_of(amounts: Iterable[Decimal | None]) -> Decimal | None:
     return sum(known, Decimal(0)) if known else None
 
 
-def excess_of(higher: Attempt | Settlement, lower: Attempt | Settlement) -> SpendBound:
+def excess_of(higher: SpendBound, lower: SpendBound) -> SpendBound:
     """Return by how much one bound is above another; nothing where it is below."""
-    excess = SpendBound.of(higher).minus(SpendBound.of(lower))
+    excess = higher.minus(lower)
     return SpendBound(max(excess.characters, 0), max(excess.cost, Decimal(0)))
 
 
@@ -136,7 +136,7 @@ class Job:
         live: Journals that a process writes to.
         done: Parts that are committed.
         beyond: What the bill may tell beyond the cap: what the service charged beyond the bounds of its attempts, and
-            what it did not charge of them, but a power cut took the word of that.
+            what it did not charge of them, but a power cut or a lost disk took the word of that.
     """
 
     bench: Bench

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +16,9 @@ from hypothesis import strategies as st
 from tests.datasets import read_table
 from tts_pipeline.browse.bill import chart_step, histogram, round_width_up
 from tts_pipeline.browse.snapshot import Snapshot
+from tts_pipeline.dataset.descriptor import MANIFEST_FILE
+from tts_pipeline.errors import StorageError
+from tts_pipeline.storage.local_store import LocalStore
 
 
 def test_every_breakdown_adds_up_to_the_usage_table(snapshot: Snapshot, dataset: Path) -> None:
@@ -28,6 +33,24 @@ def test_every_breakdown_adds_up_to_the_usage_table(snapshot: Snapshot, dataset:
         assert sum(row["cost"] for row in rows) == cost
     failed = {row["error_code"]: row["requests"] for row in bill["failures"]}
     assert failed == {"DataInspectionFailed": 1, "InternalError": 2}
+
+
+def test_damaged_usage_is_named(dataset: Path, tmp_path: Path) -> None:
+    """Of a part that is not finished, whose file no marker has the hash of: and in a column without amounts."""
+    shutil.copytree(dataset, tmp_path / "copy")
+    shutil.rmtree(tmp_path / "copy" / "done")
+    (tmp_path / "copy" / MANIFEST_FILE).unlink()
+    (path, *_) = (tmp_path / "copy" / "usage").iterdir()
+    group = pq.ParquetFile(path).metadata.row_group(0)
+    chunk = next(
+        filter(lambda chunk: chunk.path_in_schema == "started_at", map(group.column, range(group.num_columns)))
+    )
+    start = chunk.dictionary_page_offset or chunk.data_page_offset
+    data = bytearray(path.read_bytes())
+    data[start : start + chunk.total_compressed_size] = bytes(chunk.total_compressed_size)
+    path.write_bytes(data)
+    with pytest.raises(StorageError, match="reading usage tables"):
+        Snapshot(LocalStore(tmp_path / "copy")).bill()
 
 
 def test_the_dearest_come_first(snapshot: Snapshot) -> None:

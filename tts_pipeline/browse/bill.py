@@ -14,6 +14,7 @@ from tts_pipeline.dataset.reader import DatasetLike
 from tts_pipeline.report.usage import (
     TAG_PREFIX,
     OpenPart,
+    collect_usage,
     key_expressions,
     sum_usage,
     tag_keys,
@@ -61,7 +62,7 @@ def bill_figures(dataset: DatasetLike, rows: pl.DataFrame, open_parts: Sequence[
             for key in key_expressions(by).values()
         ),
     ]
-    totals, over_time, failures, *parts = (frame.to_dicts() for frame in pl.collect_all(queries))
+    totals, over_time, failures, *parts = (frame.to_dicts() for frame in collect_usage(queries))
     return {
         "totals": totals,
         "over_time": {"step_s": step.total_seconds(), "rows": over_time},
@@ -119,7 +120,7 @@ def chart_step(first: datetime | None, last: datetime | None) -> timedelta:
 
 
 def _step_and_tags(usage: pl.LazyFrame) -> tuple[timedelta, Sequence[str]]:
-    span, tag_names = pl.collect_all(
+    span, tag_names = collect_usage(
         [
             usage.select(first=pl.col("started_at").min(), last=pl.col("started_at").max()),
             usage.select(tag_keys().unique()),

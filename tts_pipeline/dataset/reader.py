@@ -49,21 +49,23 @@ class DatasetReader:
     A column that a file lacks is null where its table allows nulls: an earlier version wrote the file. Any other
     missing column is damage.
 
-    A descriptor of None is read when it is needed.
+    A descriptor of None is read when it is needed. A null that the table does not allow is damage, too, unless the
+    caller of a reader that ``keeps_nulls`` skips its row.
     """
 
-    def __init__(self, store: Store, descriptor: Descriptor | None = None) -> None:
+    def __init__(self, store: Store, descriptor: Descriptor | None = None, *, keeps_nulls: bool = True) -> None:
         self.store = store
+        self._keeps_nulls = keeps_nulls
         if descriptor is not None:
             self.descriptor = descriptor
 
     @classmethod
-    def open(cls, dataset: DatasetLike) -> Self:
+    def open(cls, dataset: DatasetLike, *, keeps_nulls: bool = True) -> Self:
         """Open a dataset; raise a ConfigurationError where there is none."""
         store = dataset if isinstance(dataset, Store) else open_store(dataset)
         if not store.exists(DESCRIPTOR_FILE):
             raise _no_dataset(store)
-        return cls(store)
+        return cls(store, keeps_nulls=keeps_nulls)
 
     @cached_property
     def descriptor(self) -> Descriptor:
@@ -180,9 +182,10 @@ class DatasetReader:
     def _check(self, name: str, table: pa.Table, columns: Sequence[str]) -> pa.Table:
         """Return a file's table with only these columns, in order; check audio formats, which may become file names."""
         kind = name.rsplit("/", 2)[-2]
-        table = conform_columns(table, columns, TABLES[kind], self.store.describe(name), keeps_nulls=True)
+        location = self.store.describe(name)
+        table = conform_columns(table, columns, TABLES[kind], location, keeps_nulls=self._keeps_nulls)
         if "audio_format" in columns:
-            check_audio_formats(table.column("audio_format").unique().to_pylist(), self.store.describe(name))
+            check_audio_formats(table.column("audio_format").unique().to_pylist(), location)
         return table
 
     def _damage(self, name: str, reason: str) -> StorageError:

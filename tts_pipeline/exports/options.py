@@ -43,7 +43,7 @@ class ExportOptions:
         splits = parse_splits(self.split)
         row_filter = None if self.where is None else parse_filter(self.where)
         template = self.template()
-        dataset = DatasetReader.open(source)
+        dataset = DatasetReader.open(source, keeps_nulls=False)
         files = dataset.committed_files("speech")
         plan = ExportPlan(dataset, files, audio, splits, self.split is not None, row_filter, on_rows)
         schema = plan.schema()

@@ -133,8 +133,17 @@ def usage_report(datasets: Sequence[DatasetLike], by: Sequence[str] = ()) -> pl.
         StorageError: As for ``usage``.
     """
     report = sum_usage(usage_with_open_parts(datasets, open_parts(datasets)), key_expressions(by))
+    return collect_usage([report])[0]
+
+
+def collect_usage(frames: Sequence[pl.LazyFrame]) -> list[pl.DataFrame]:
+    """Collect frames over usage tables in one pass.
+
+    Raises:
+        StorageError: As for ``usage``.
+    """
     with storage_errors("reading usage tables", Exception):  # Polars raises many kinds of errors
-        return report.collect()
+        return pl.collect_all(frames)
 
 
 def key_expressions(by: Sequence[str]) -> dict[str, pl.Expr]:
