@@ -5,6 +5,7 @@ import queue
 import stat
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -283,3 +284,18 @@ def test_a_sync_that_fails_fails_the_waiter_and_all_after_it(tmp_path: Path) -> 
         journal.append([encode_frame(note_of(2))], durable=False)
     journal.close()
     assert read_notes(path) == [1]
+
+
+def test_a_closed_journal_touches_no_other_file(tmp_path: Path) -> None:
+    """The writer's thread may come late, when another file has the descriptors of the journal."""
+    journal = Journal.create(tmp_path / "x.journal", HEADER)
+    journal.close()
+    others = [tmp_path / f"other{number}" for number in range(4)]
+    with ExitStack() as files:
+        for other in others:
+            files.enter_context(other.open("wb", buffering=0))
+        with pytest.raises(StorageError, match="it is closed"):
+            journal.fsync()
+        with pytest.raises(StorageError, match="it is closed"):
+            journal.append([encode_frame(note_of(1))], durable=True)
+    assert all(other.read_bytes() == b"" for other in others)

@@ -11,6 +11,7 @@ journal was cut later.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import queue
@@ -57,6 +58,8 @@ class Journal:
         self._synced_fd = synced_fd
         self.size_bytes = size_bytes
         self._failure: StorageError | None = None
+        self._close_lock = threading.RLock()
+        self._is_closed = False
 
     @classmethod
     def create(cls, path: Path, header: JournalHeader) -> Journal:
@@ -83,11 +86,14 @@ class Journal:
         """
         if self._failure is not None:
             raise self._failure
-        try:
-            _write_all(self._fd, [piece for frame_pieces in frames for piece in frame_pieces])
-        except OSError as error:
-            raise self._truncate(frames, error) from error
-        self.size_bytes += sum(map(_frame_bytes, frames))
+        with self._close_lock:
+            if self._is_closed:
+                raise StorageError(f"writing the journal {self.path}: it is closed", hint=DISK_HINT)
+            try:
+                _write_all(self._fd, [piece for frame_pieces in frames for piece in frame_pieces])
+            except OSError as error:
+                raise self._truncate(frames, error) from error
+            self.size_bytes += sum(map(_frame_bytes, frames))
         if durable:
             self.fsync()
 
@@ -105,11 +111,14 @@ class Journal:
 
     def fdatasync(self) -> None:
         """Wait until all frames are on the disk, and record the synced length. Raises OSError."""
-        size_bytes = self.size_bytes
-        _fdatasync(self._fd)
-        if self._synced_fd is not None:
-            with suppress(OSError):  # an earlier length is still true
-                os.pwrite(self._synced_fd, b"%020d" % size_bytes, 0)
+        with self._close_lock:
+            if self._is_closed:  # its descriptors may be those of other files by now
+                raise OSError(errno.EBADF, "it is closed")
+            size_bytes = self.size_bytes
+            _fdatasync(self._fd)
+            if self._synced_fd is not None:
+                with suppress(OSError):  # an earlier length is still true
+                    os.pwrite(self._synced_fd, b"%020d" % size_bytes, 0)
 
     def _write_error(self, error: OSError) -> StorageError:
         return StorageError(f"writing the journal {self.path}: {error.strerror}", hint=DISK_HINT)
@@ -130,10 +139,12 @@ class Journal:
         return self._failure
 
     def close(self) -> None:
-        """Close the file."""
-        os.close(self._fd)
-        if self._synced_fd is not None:
-            os.close(self._synced_fd)
+        """Close the file, once the writer's thread is not about to sync it."""
+        with self._close_lock:
+            self._is_closed = True
+            os.close(self._fd)
+            if self._synced_fd is not None:
+                os.close(self._synced_fd)
 
 
 def read_synced_bytes(path: Path) -> int:
