@@ -19,7 +19,7 @@ from tests.conftest import StartEmulator
 from tests.emulator.conftest import Say, audio_of
 from tests.machine import patience
 from tts_pipeline.emulator.local_service import LocalService
-from tts_pipeline.emulator.server import RequestGate
+from tts_pipeline.emulator.server import RateLimit
 from tts_pipeline.emulator.tone import tone
 from tts_pipeline.errors import ConfigurationError
 
@@ -302,14 +302,14 @@ class SetClock:
 
 def test_without_a_rate_everything_passes() -> None:
     """None is no limit."""
-    rate = RequestGate(None, 0.05, SetClock())
+    rate = RateLimit(None, 0.05, SetClock())
     assert all(rate.try_acquire() for _ in range(1_000))
 
 
 def test_requests_on_their_slots_pass() -> None:
     """A client that keeps the interval is never refused."""
     clock = SetClock()
-    rate = RequestGate(60, 0.0, clock)
+    rate = RateLimit(60, 0.0, clock)
     for _ in range(100):
         assert rate.try_acquire()
         clock.now_s += 1.0
@@ -318,7 +318,7 @@ def test_requests_on_their_slots_pass() -> None:
 def test_a_burst_is_refused_though_the_minute_has_room() -> None:
     """The rate is smooth: the second request of a burst is too early, and a refusal takes no slot."""
     clock = SetClock()
-    rate = RequestGate(60, 0.05, clock)
+    rate = RateLimit(60, 0.05, clock)
     assert [rate.try_acquire() for _ in range(3)] == [True, False, False]
     clock.now_s += 1.0
     assert rate.try_acquire()
@@ -327,7 +327,7 @@ def test_a_burst_is_refused_though_the_minute_has_room() -> None:
 def test_what_comes_early_is_made_up_for() -> None:
     """Always being early by the tolerance gains one tolerance, not one for every request."""
     clock = SetClock()
-    rate = RequestGate(60, 0.05, clock)
+    rate = RateLimit(60, 0.05, clock)
     assert rate.try_acquire()
     clock.now_s += 0.95
     assert rate.try_acquire()
@@ -340,6 +340,6 @@ def test_what_comes_early_is_made_up_for() -> None:
 def test_time_unused_is_not_saved_up() -> None:
     """After a silence there is one slot, not a minute's worth."""
     clock = SetClock()
-    rate = RequestGate(60, 0.05, clock)
+    rate = RateLimit(60, 0.05, clock)
     clock.now_s += 600
     assert [rate.try_acquire() for _ in range(2)] == [True, False]

@@ -42,7 +42,7 @@ Engine = Callable[[SpeechRequest], Awaitable[SynthesisResult]]
 """Speaks a request, or raises ``SynthesisError``."""
 
 
-class RequestGate:
+class RateLimit:
     """Admits one request per interval, never a minute's worth together (the generic cell rate algorithm).
 
     A request may come up to ``tolerance_s`` early; the next request's wait is then longer by the same time.
@@ -73,7 +73,7 @@ class SpeechServer:
         self._engine = engine
         self._bill = Bill(options.bill)
         self._faults = Faults()
-        self._request_gate = RequestGate(options.requests_per_minute, options.rate_tolerance_ms / 1_000)
+        self._rate_limit = RateLimit(options.requests_per_minute, options.rate_tolerance_ms / 1_000)
         self._store = AudioStore()
 
     def application(self) -> web.Application:
@@ -142,7 +142,7 @@ class SpeechServer:
             raise RefusalError(404, "ResourceNotFound", "There is no such version of this service.")
         if max_in_flight is not None and self._bill.in_flight > max_in_flight:
             raise RefusalError(429, "Throttling", "Too many requests in flight, please try again later.")
-        if not self._request_gate.try_acquire():
+        if not self._rate_limit.try_acquire():
             raise throttle_error()
 
     def _render(
