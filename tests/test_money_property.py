@@ -40,12 +40,12 @@ from tts_pipeline.dataset.finalize import _sum_totals, costs_by_part, dataset_to
 from tts_pipeline.dataset.part_journals import journal_cost
 from tts_pipeline.dataset.spending import DatasetSpend, total_spend
 from tts_pipeline.dataset.totals import Totals
-from tts_pipeline.dataset.usage_files import _column_sums, _usage_rows, account_for_claims
+from tts_pipeline.dataset.usage_files import _column_sums, account_for_claims
+from tts_pipeline.dataset.usage_table import _attempt_table, _unknown_end
 from tts_pipeline.flow.budget import Budget
 from tts_pipeline.flow.spend_tally import SpendTally
 from tts_pipeline.money import Cost, SpendBound
 from tts_pipeline.report.usage import sum_usage, usage_report
-from tts_pipeline.schema import usage_values
 from tts_pipeline.storage.local_store import LocalStore
 from tts_pipeline.wal.replay import _apply_settlement
 
@@ -289,8 +289,9 @@ KEEPERS: Sequence[tuple[Any, str, str, str]] = [
     (DatasetSpend.by_part, ".add(claim_cost(claim))", "", "others"),
     (journal_cost, "settlement or attempt", "attempt", "replay"),
     (_apply_settlement, "= (attempt, settlement)", "= (attempt, None)", "replay"),
-    (usage_values, "return row | values", "return values | row", "usage"),
-    (_usage_rows, "in replay.attempts.values()", "in list(replay.attempts.values())[1:]", "usage"),
+    (_attempt_table, "list(replay.attempts.values())", "list(replay.attempts.values())[1:]", "usage"),
+    (_attempt_table, "end or _unknown_end(attempt)", "_unknown_end(attempt)", "usage"),
+    (_unknown_end, "cost_upper_bound=attempt.cost_upper_bound", "cost_upper_bound=None", "usage"),
     (_column_sums, "cost_upper_bound=total_cost(costs)", "cost_upper_bound=total_cost(confirmed)", "usage"),
     (account_for_claims, "if not store.exists(usage):", "if False:", "others"),
     (PartCommitter._add_usage, "draft.totals.add(", "Totals().add(", "marker"),

@@ -10,9 +10,8 @@ import pytest
 from msgspec.structs import asdict
 
 from schemas.tables import INPUT_COLUMN, describe_table
-from tests.builders import FLASH_PRICE, NOW_US, audio_of, make_speech, settlement_of
-from tts_pipeline.attempt import Attempt, Outcome
-from tts_pipeline.models import Reject, Usage, Utterance
+from tests.builders import NOW_US, audio_of, make_speech
+from tts_pipeline.models import Reject, Utterance
 from tts_pipeline.schema import (
     HUGGING_FACE,
     MONEY,
@@ -27,7 +26,6 @@ from tts_pipeline.schema import (
     to_array,
     to_table,
     usage_schema,
-    usage_values,
 )
 from tts_pipeline.wal.records import RejectValues, SpeechValues
 
@@ -95,47 +93,11 @@ def test_the_description_and_the_files_agree_on_nullability() -> None:
     assert rejects.field("input").type == pa.struct(list(source))
 
 
-ATTEMPT = Attempt("a1", "u", 2, 1, 3, "Cherry", NOW_US, 10, 12, FLASH_PRICE.price_id, Decimal("0.000960000"))
-PRICES = {FLASH_PRICE.price_id: FLASH_PRICE}
-
-
 def _one(values: dict[str, Any], schema: pa.Schema, **more: Any) -> dict[str, Any]:
     known = pa.schema([field for field in schema if field.name in {*values, *more}])
     assert set(values) | set(more) <= set(schema.names), "a value without a column would be lost"
     (row,) = to_table([{**values, **more}], known).to_pylist()
     return dict(row)
-
-
-@pytest.mark.parametrize(
-    ("settlement", "expected"),
-    [
-        (None, {"outcome": "unknown", "characters_billed": 0, "characters_upper_bound": 12, "cost": Decimal(0)}),
-        (settlement_of(ATTEMPT), {"outcome": "succeeded", "characters_billed": 10, "characters_reported": 10}),
-        (
-            settlement_of(ATTEMPT, Outcome.DISCARDED, characters_billed=10, usage=Usage(10, 1, 2, 3)),
-            {"outcome": "discarded", "characters_billed": 10, "input_tokens": 1, "total_tokens": 3},
-        ),
-        (
-            settlement_of(ATTEMPT, Outcome.FAILED, characters_upper_bound=10),
-            {"outcome": "failed", "characters_billed": 0, "characters_upper_bound": 10, "http_status": 400},
-        ),
-    ],
-)
-def test_an_attempt_becomes_its_row_of_usage(settlement: Any, expected: dict[str, Any]) -> None:
-    """With what is the same for every outcome, and what the outcome decides."""
-    row = _one(usage_values(ATTEMPT, settlement, PRICES), usage_schema())
-    assert expected.items() <= row.items()
-    same = {"attempt_id": "a1", "utterance_id": "u", "take": 2, "segment": 1, "attempt": 3, "price_basis": "list"}
-    assert same.items() <= row.items()
-    assert row["currency"] == "CNY"
-
-
-def test_an_attempt_without_a_price_costs_nobody_knows_what() -> None:
-    """Null, never 0; also its upper bound and its currency."""
-    unpriced = Attempt("a1", "u", 0, 0, 1, None, NOW_US, 10, 12, None, None)
-    row = _one(usage_values(unpriced, None, PRICES), usage_schema(), account=None)
-    for name in ("cost", "cost_upper_bound", "currency", "price_id", "price_basis", "voice", "finished_at"):
-        assert row.get(name) is None
 
 
 def test_a_speech_and_a_reject_become_their_columns() -> None:

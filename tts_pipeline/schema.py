@@ -9,11 +9,6 @@ from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
-from msgspec.structs import asdict
-
-from tts_pipeline.attempt import Attempt, Settlement
-from tts_pipeline.models import Price
-from tts_pipeline.money import confirmed_if_unknown
 
 MONEY = pa.decimal128(18, 9)
 _MAX_MONEY = Decimal("999999999.999999999")
@@ -186,45 +181,47 @@ def rejects_schema(source: pa.Schema) -> pa.Schema:
     return pa.schema([*arrow_fields(REJECTS), pa.field("input", pa.struct(list(source)), nullable=False)])
 
 
-def usage_values(attempt: Attempt, settlement: Settlement | None, prices: Mapping[str, Price]) -> dict[str, Any]:
-    """Return an attempt's row of the usage table, by column; without a settlement its outcome is ``unknown``."""
-    price = prices.get(attempt.price_id) if attempt.price_id else None
-    row = asdict(attempt)
-    row |= {"attempt": row.pop("number"), "started_at": row.pop("started_at_us")}
-    row |= {"price_basis": price.basis if price else None, "currency": price.currency if price else None}
-    if settlement is None:
-        unknown_cost = confirmed_if_unknown(attempt.cost_upper_bound)
-        return row | {"outcome": "unknown", "characters_billed": 0, "cost": unknown_cost}
-    values = asdict(settlement)
-    values |= asdict(values.pop("usage"))
-    values |= {"outcome": str(settlement.outcome), "finished_at": values.pop("finished_at_us")}
-    return row | values
-
-
 def to_table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
-    """Build a table from rows, mappings by column name; a missing name is null.
+    """Build a table from rows, mappings by column name; a missing name is null. See ``table_of``."""
+    return table_of({field.name: [row.get(field.name) for row in rows] for field in schema}, schema)
+
+
+def table_of(columns: Mapping[str, Sequence[Any] | pa.Array], schema: pa.Schema) -> pa.Table:
+    """Build a table from its columns, each of them a sequence of values or an Arrow array.
 
     Raises:
         ValueError: A column that must not be null holds a null (a bug of ours, caught before the table is written).
     """
-    table = pa.table([to_array([row.get(f.name) for row in rows], f) for f in schema], schema=schema)
+    table = pa.table([to_array(columns[field.name], field) for field in schema], schema=schema)
     for field in schema:
         if not field.nullable and table.column(field.name).null_count:
             raise ValueError(f"column {field.name!r} must not be null")
     return table
 
 
-def to_array(values: Sequence[Any], field: pa.Field) -> pa.Array:
-    """Build one Arrow column; money may come as text, as the journal holds it.
+def to_array(values: Sequence[Any] | pa.Array, field: pa.Field) -> pa.Array:
+    """Build one Arrow column; money may come as text. An array is returned as it is.
 
     An amount that the column cannot hold becomes the largest that it can: only an implausible report is that large, and
     audio that is paid for is published all the same.
     """
-    if field.type == MONEY:
+    if isinstance(values, pa.Array):
+        return values
+    return _money_array(values) if field.type == MONEY else pa.array(values, field.type)
+
+
+def _money_array(values: Sequence[Any]) -> pa.Array:
+    try:
+        return pa.array(values, MONEY)
+    except (pa.ArrowTypeError, pa.ArrowInvalid):  # text, or an amount that is too large
         texts = [None if value is None else str(value) for value in values]
-        try:
-            return pa.array(texts, pa.string()).cast(MONEY)
-        except pa.ArrowInvalid:
-            texts = [None if text is None else str(min(Decimal(text), _MAX_MONEY)) for text in texts]
-            return pa.array(texts, pa.string()).cast(MONEY)
-    return pa.array(values, field.type)
+    try:
+        return pa.array(texts, pa.string()).cast(MONEY)
+    except pa.ArrowInvalid:
+        texts = [None if text is None else str(min(Decimal(text), _MAX_MONEY)) for text in texts]
+        return pa.array(texts, pa.string()).cast(MONEY)
+
+
+def repeat(value: Any, field: pa.Field, rows: int) -> pa.Array:
+    """Build an Arrow column that holds one value in every row."""
+    return pa.repeat(pa.scalar(value, field.type), rows) if rows else pa.array([], field.type)  # it fails for maps

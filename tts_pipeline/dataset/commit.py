@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -19,13 +18,15 @@ from tts_pipeline.dataset.active_part import PartRows
 from tts_pipeline.dataset.claims import claim_name, claim_names
 from tts_pipeline.dataset.existing_speech import ExistingSpeech, open_existing_speech, read_existing_speech, speech_name
 from tts_pipeline.dataset.names import file_names, part_name
-from tts_pipeline.dataset.price_rows import distinct_prices, read_prices
+from tts_pipeline.dataset.price_rows import distinct_prices
 from tts_pipeline.dataset.speech_file import BlobReader, regroup, speech_columns, speech_writer, split_row_groups
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.dataset.usage_files import (
+    UsageFile,
     account_for_claims,
     commit_journal_usage,
-    usage_cost,
+    read_usage_file,
+    usage_name,
 )
 from tts_pipeline.errors import StorageError
 from tts_pipeline.models import UtteranceKey
@@ -116,22 +117,26 @@ class PartCommitter:
         part = _PartContents(rows, _merge_records(replays), read_existing_speech(self._store, rows))
         draft = _MarkerDraft(Totals(rows=len(rows.keys)))
         self._fence()  # before usage, too: another process's marker may hold the hash of the present file
-        self.commit_usage(rows, replays)
-        self._add_usage(rows, draft)
+        self._add_usage(rows, draft, self.commit_usage(rows, replays))
         self._commit_rejects(part, draft)
         self._commit_speech(part, draft)
         self._write_marker(rows, replays, draft)
         self._remove_claims(rows.number, replays)
         return draft.totals
 
-    def commit_usage(self, rows: PartRows, replays: Sequence[Replay]) -> None:
+    def commit_usage(self, rows: PartRows, replays: Sequence[Replay]) -> dict[str, UsageFile | None]:
         """Publish the usage of journals that receive no more records; a published usage file stays as it is.
 
         Exception: another machine's guess about a journal that seemed lost is replaced by the journal's real usage.
+
+        Returns:
+            The facts of the usage files by name; None for a file that was not written.
         """
-        tags = self._row_tags(rows)
-        for replay in replays:
-            commit_journal_usage(self._store, rows.number, replay, tags)
+        tags, number = self._row_tags(rows), rows.number
+        return {
+            usage_name(number, replay.journal_id): commit_journal_usage(self._store, number, replay, tags)
+            for replay in replays
+        }
 
     def suspend_part(self, rows: PartRows, replays: Sequence[Replay]) -> None:
         """Publish the usage of a part that stays open, and remove its claims, which the usage now covers.
@@ -162,16 +167,14 @@ class PartCommitter:
             for index, key in enumerate(rows.keys)
         }
 
-    def _add_usage(self, rows: PartRows, draft: _MarkerDraft) -> None:
-        """Add up all usage files of the part, including those of other machines and earlier runs."""
-        for file_name in file_names(self._store, "usage", f"{rows.name}-"):
-            data = self._store.read(f"usage/{file_name}")
-            if data is None:
-                continue
-            draft.files[f"usage/{file_name}"] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-            draft.totals.add(usage_cost(data, self._store.describe(f"usage/{file_name}")))
-            with storage_errors(f"reading {self._store.describe(f'usage/{file_name}')}", Exception):
-                draft.prices += read_prices(data)
+    def _add_usage(self, rows: PartRows, draft: _MarkerDraft, written: Mapping[str, UsageFile | None]) -> None:
+        """Add up all usage files of the part; those of other machines and earlier runs are read."""
+        for name in (f"usage/{file_name}" for file_name in file_names(self._store, "usage", f"{rows.name}-")):
+            usage = written.get(name) or read_usage_file(self._store, name)
+            if usage is not None:
+                draft.files[name] = usage.size_and_hash
+                draft.totals.add(usage.cost)
+                draft.prices += usage.prices
 
     def _commit_rejects(self, part: _PartContents, draft: _MarkerDraft) -> None:
         self._fence()

@@ -38,8 +38,12 @@ def with_prices(usage: pa.Table, prices: Mapping[str, Price]) -> pa.Table:
 
 def read_prices(data: bytes) -> list[dict[str, Any]]:
     """Return the price rows of a usage file; an empty list if it has none."""
-    metadata = parquet_file(pa.BufferReader(data)).schema_arrow.metadata or {}
-    rows: list[dict[str, Any]] = orjson.loads(metadata.get(_KEY, b"[]"))
+    return prices_in(parquet_file(pa.BufferReader(data)).schema_arrow)
+
+
+def prices_in(schema: pa.Schema) -> list[dict[str, Any]]:
+    """Return the price rows in a usage table's metadata; an empty list if it has none."""
+    rows: list[dict[str, Any]] = orjson.loads((schema.metadata or {}).get(_KEY, b"[]"))
     return rows
 
 

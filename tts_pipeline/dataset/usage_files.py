@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
 from itertools import compress
 from typing import Any
 
+import pyarrow as pa
+
 from tts_pipeline.attempt import Outcome
-from tts_pipeline.dataset.claims import Claim, claim_of, read_claim
+from tts_pipeline.dataset.claims import Claim, read_claim
 from tts_pipeline.dataset.names import file_names, parse_part_number, part_name
-from tts_pipeline.dataset.price_rows import with_prices
+from tts_pipeline.dataset.price_rows import prices_in, read_prices
 from tts_pipeline.dataset.totals import damaged_amounts
+from tts_pipeline.dataset.usage_table import claim_usage, usage_table
 from tts_pipeline.models import UtteranceKey
-from tts_pipeline.money import Cost, are_consistent_amounts, confirmed_if_unknown, total_cost
-from tts_pipeline.schema import USAGE, to_table, usage_schema, usage_values
-from tts_pipeline.storage.parquet import conform_columns, read_columns, write_tables
+from tts_pipeline.money import Cost, are_consistent_amounts, total_cost
+from tts_pipeline.schema import USAGE, to_table, usage_schema
+from tts_pipeline.storage.parquet import conform_columns, read_columns, size_and_hash, write_tables
 from tts_pipeline.storage.store import Store, storage_errors
 from tts_pipeline.wal.replay import Replay
 
@@ -27,22 +32,46 @@ def usage_name(part: int, journal_id: str) -> str:
     return f"usage/{part_name(part)}-{journal_id}.parquet"
 
 
+@dataclass(frozen=True, slots=True)
+class UsageFile:
+    """The facts of a usage file that a marker needs: its size and hash, its cost, and its price rows."""
+
+    size_and_hash: dict[str, Any]
+    cost: Cost
+    prices: list[dict[str, Any]]
+
+
+def read_usage_file(store: Store, name: str) -> UsageFile | None:
+    """Read the facts of a usage file; None when it does not exist. Blocking.
+
+    Raises:
+        StorageError: The file is damaged, or its amounts are impossible.
+    """
+    data = store.read(name)
+    if data is None:
+        return None
+    cost = usage_cost(data, store.describe(name))
+    with storage_errors(f"reading {store.describe(name)}", Exception):
+        return UsageFile(size_and_hash(BytesIO(data)), cost, read_prices(data))
+
+
 def commit_journal_usage(
     store: Store, part: int, replay: Replay, tags: Mapping[UtteranceKey, Mapping[str, str]] | None = None
-) -> None:
-    """Publish the usage of a journal that receives no more records. Blocking.
+) -> UsageFile | None:
+    """Publish the usage of a journal that receives no more records; return the facts of a file that was written.
 
     Published usage stays as it is, unless it is another machine's guess about a journal that seemed lost: the original
-    journal, but not an adopted copy, replaces it. Tags by utterance are added to the tags of the job.
+    journal, but not an adopted copy, replaces it. Tags by utterance are added to the tags of the job. Blocking.
     """
     name = usage_name(part, replay.journal_id)
     if not replay.attempts and (replay.unaccounted is None or replay.unaccounted.is_nothing):
-        return
+        return None
     is_new = not store.exists(name)
-    if is_new or is_provisional(store, part, replay):
-        table = to_table(_usage_rows(replay, tags or {}), usage_schema())
-        table = with_prices(table, replay.header.prices)
-        write_tables(store, name, table.schema, [table], is_new=is_new)
+    if not is_new and not is_provisional(store, part, replay):
+        return None
+    table = usage_table(replay, tags or {})
+    file = write_tables(store, name, table.schema, [table], is_new=is_new)
+    return UsageFile(file, cost_of_usage(table, store.describe(name)), prices_in(table.schema))
 
 
 def account_for_claims(store: Store, names: Iterable[str], local_journals: Collection[str]) -> None:
@@ -87,7 +116,16 @@ def usage_cost(data: bytes, location: str = "a usage file") -> Cost:
     """
     with storage_errors(f"reading {location}", Exception):
         table = conform_columns(read_columns(data, _COST_COLUMNS), _COST_COLUMNS, USAGE, location, keeps_nulls=True)
-        columns = [table.column(name).to_pylist() for name in _COST_COLUMNS]
+    return cost_of_usage(table, location)
+
+
+def cost_of_usage(table: pa.Table, location: str) -> Cost:
+    """Add up a usage table.
+
+    Raises:
+        StorageError: The amounts are impossible.
+    """
+    columns = [table.column(name).to_pylist() for name in _COST_COLUMNS]
     billed, characters, confirmed, costs, currencies, _, _ = columns
     try:
         is_sound = all(
@@ -144,42 +182,3 @@ def _holds_outcomes_of(store: Store, name: str, replay: Replay) -> bool:
         rows = set(zip(table["attempt_id"].to_pylist(), table["outcome"].to_pylist(), strict=True))
     outcomes = {(id_, settled.outcome if settled else Outcome.UNKNOWN) for id_, (_, settled) in replay.attempts.items()}
     return rows == outcomes
-
-
-def _usage_rows(replay: Replay, tags: Mapping[UtteranceKey, Mapping[str, str]]) -> list[dict[str, Any]]:
-    header = replay.header
-    constants = {name: getattr(header, name) for name in ("invocation_id", "journal_id", "account", "service", "model")}
-    rows = [
-        {
-            **usage_values(attempt, settlement, header.prices),
-            **constants,
-            "tags": list({**header.tags, **tags.get((attempt.utterance_id, attempt.take), {})}.items()),
-        }
-        for attempt, settlement in replay.attempts.values()
-    ]
-    spend = replay.unaccounted
-    if spend is not None and not spend.is_nothing:
-        bound = spend.currency, spend.characters_upper_bound, spend.cost_upper_bound
-        rows.append(claim_usage(claim_of(header, spend.claimed_at_us, *bound)))
-    return rows
-
-
-def claim_usage(claim: Claim) -> dict[str, Any]:
-    """Return the usage row for the whole amount of a claim whose journal is unknown."""
-    return {
-        "attempt_id": f"claim-{claim.journal_id}",
-        "invocation_id": claim.invocation_id,
-        "journal_id": claim.journal_id,
-        "account": claim.account,
-        "service": claim.service,
-        "model": claim.model,
-        "started_at": claim.opened_at_us,
-        "outcome": "unknown",
-        "characters_counted": claim.characters_upper_bound,
-        "characters_billed": 0,
-        "characters_upper_bound": claim.characters_upper_bound,
-        "cost": confirmed_if_unknown(claim.cost_upper_bound),
-        "cost_upper_bound": claim.cost_upper_bound,
-        "currency": claim.currency,
-        "tags": list(claim.tags.items()),
-    }

@@ -13,7 +13,7 @@ from tts_pipeline.dataset.claims import Claim
 from tts_pipeline.dataset.descriptor import Descriptor
 from tts_pipeline.dataset.reader import DatasetLike, DatasetReader
 from tts_pipeline.dataset.totals import Totals
-from tts_pipeline.dataset.usage_files import claim_usage
+from tts_pipeline.dataset.usage_table import claim_usage
 from tts_pipeline.schema import TABLES, arrow_fields, to_table, usage_schema
 from tts_pipeline.storage.daemon_threads import FILE_READERS, DaemonExecutor
 from tts_pipeline.storage.local_store import LocalStore

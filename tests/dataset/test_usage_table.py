@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from tests.builders import FLASH_PRICE, NOW_US, settlement_of
+from tts_pipeline.attempt import Attempt, Outcome, Settlement
+from tts_pipeline.dataset.invocation import Invocation
+from tts_pipeline.dataset.usage_table import usage_table
+from tts_pipeline.models import Usage, UtteranceKey
+from tts_pipeline.wal.records import UnaccountedSpend
+from tts_pipeline.wal.replay import Replay
+
+ATTEMPT = Attempt("a1", "u", 2, 1, 3, "Cherry", NOW_US, 10, 12, FLASH_PRICE.price_id, Decimal("0.000960000"))
+PRICES = {FLASH_PRICE.price_id: FLASH_PRICE}
+
+
+def _rows(
+    *pairs: tuple[Attempt, Settlement | None],
+    lost: UnaccountedSpend | None = None,
+    tags: Mapping[UtteranceKey, Mapping[str, str]] | None = None,
+) -> list[dict[str, Any]]:
+    invocation = Invocation("i", "local", "m", None, PRICES, {"team": "b", "job": "n"}, "fingerprint")
+    replay = Replay(invocation.journal_header(0, "j"), unaccounted=lost)
+    for attempt, settlement in pairs:
+        replay.attempts[attempt.attempt_id] = attempt, settlement
+    rows: list[dict[str, Any]] = usage_table(replay, tags or {}).to_pylist()
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("settlement", "expected"),
+    [
+        (
+            None,
+            {"outcome": "unknown", "characters_billed": 0, "characters_upper_bound": 12, "cost": Decimal(0)}
+            | dict.fromkeys(("finished_at", "latency_ms", "http_status", "request_id", "input_tokens", "implausible")),
+        ),
+        (settlement_of(ATTEMPT), {"outcome": "succeeded", "characters_billed": 10, "characters_reported": 10}),
+        (
+            settlement_of(ATTEMPT, Outcome.DISCARDED, characters_billed=10, usage=Usage(10, 1, 2, 3)),
+            {"outcome": "discarded", "characters_billed": 10, "input_tokens": 1, "total_tokens": 3},
+        ),
+        (
+            settlement_of(ATTEMPT, Outcome.FAILED, characters_upper_bound=10),
+            {"outcome": "failed", "characters_billed": 0, "characters_upper_bound": 10, "http_status": 400},
+        ),
+    ],
+)
+def test_an_attempt_becomes_its_row_of_usage(settlement: Any, expected: dict[str, Any]) -> None:
+    """With what is the same for every outcome, and what the outcome decides."""
+    (row,) = _rows((ATTEMPT, settlement))
+    assert expected.items() <= row.items()
+    same = {"attempt_id": "a1", "utterance_id": "u", "take": 2, "segment": 1, "attempt": 3, "price_basis": "list"}
+    assert same.items() <= row.items()
+    assert (row["currency"], row["service"], row["account"]) == ("CNY", "local", None)
+    assert int(row["started_at"].timestamp() * 1_000_000) == NOW_US
+
+
+def test_an_attempt_without_a_price_costs_nobody_knows_what() -> None:
+    """Null, never 0; also its upper bound and its currency."""
+    unpriced = Attempt("a1", "u", 0, 0, 1, None, NOW_US, 10, 12, None, None)
+    (row,) = _rows((unpriced, None))
+    for name in ("cost", "cost_upper_bound", "currency", "price_id", "price_basis", "voice", "finished_at"):
+        assert row[name] is None
+
+
+def test_each_row_holds_the_values_of_its_own_attempt() -> None:
+    """The columns keep the order of the attempts, among them one without an end, and a lost end comes last."""
+    attempts = [Attempt(f"a{n}", f"u{n}", 0, 0, 1, None, n, n, n, None, None) for n in range(3)]
+    ends = [settlement_of(attempts[0], characters_billed=0), None, settlement_of(attempts[2], characters_billed=2)]
+    rows = _rows(*zip(attempts, ends, strict=True), lost=UnaccountedSpend(5, 9, None, None))
+    columns = ("attempt_id", "utterance_id", "outcome", "request_id", "characters_billed", "characters_upper_bound")
+    assert [tuple(row[name] for name in columns) for row in rows] == [
+        ("a0", "u0", "succeeded", "q-a0", 0, 0),
+        ("a1", "u1", "unknown", None, 0, 1),
+        ("a2", "u2", "succeeded", "q-a2", 2, 2),
+        ("claim-j", None, "unknown", None, 0, 9),
+    ]
+
+
+def test_tags_of_a_row_are_added_to_those_of_the_job() -> None:
+    """A row's tag replaces the job's tag of that name; the other rows have the job's tags."""
+    other = Attempt("a2", "v", 0, 0, 1, None, NOW_US, 10, 12, None, None)
+    job_tags = [("team", "b"), ("job", "n")]
+    assert [row["tags"] for row in _rows((ATTEMPT, None), (other, None))] == [job_tags, job_tags]
+    rows = _rows((ATTEMPT, None), (other, None), tags={("u", 2): {"team": "c", "x": "y"}})
+    assert [row["tags"] for row in rows] == [[("team", "c"), ("job", "n"), ("x", "y")], job_tags]

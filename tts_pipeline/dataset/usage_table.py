@@ -1,0 +1,128 @@
+"""Build the usage table of a journal, column by column."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from operator import attrgetter
+from typing import Any
+
+import pyarrow as pa
+from msgspec import Struct
+
+from tts_pipeline.attempt import Attempt, Outcome
+from tts_pipeline.dataset.claims import Claim, claim_of
+from tts_pipeline.dataset.price_rows import with_prices
+from tts_pipeline.models import Usage, UtteranceKey
+from tts_pipeline.money import confirmed_if_unknown
+from tts_pipeline.schema import repeat, table_of, to_array, to_table, usage_schema
+from tts_pipeline.wal.replay import Replay
+
+_HEADER_COLUMNS = ("invocation_id", "journal_id", "account", "service", "model")
+_ATTEMPT_COLUMNS = {
+    **{name: name for name in ("attempt_id", "utterance_id", "take", "segment", "voice")},
+    **{name: name for name in ("characters_counted", "price_id")},
+    "attempt": "number",
+    "started_at": "started_at_us",
+}
+"""Columns with the field of an ``Attempt`` that each holds."""
+
+_END_COLUMNS = {
+    **{name: name for name in ("latency_ms", "http_status", "outcome", "error_code", "request_id", "implausible")},
+    **{name: name for name in ("characters_billed", "characters_upper_bound", "cost", "cost_upper_bound")},
+    **{name: f"usage.{name}" for name in ("characters_reported", "input_tokens", "output_tokens", "total_tokens")},
+    "finished_at": "finished_at_us",
+}
+"""Columns with the field of a ``Settlement`` that each holds."""
+
+
+class _UnknownEnd(Struct, frozen=True, kw_only=True):
+    """The fields of a ``Settlement`` for an attempt without one, as the usage table shows it."""
+
+    outcome: str = Outcome.UNKNOWN
+    finished_at_us: None = None
+    latency_ms: None = None
+    http_status: None = None
+    error_code: None = None
+    request_id: None = None
+    usage: Usage = Usage()
+    characters_billed: int = 0
+    characters_upper_bound: int
+    cost: Decimal | None
+    cost_upper_bound: Decimal | None
+    implausible: None = None
+
+
+def _unknown_end(attempt: Attempt) -> _UnknownEnd:
+    """Return the end of an attempt whose outcome is unknown: nothing is confirmed, and it may have cost all."""
+    return _UnknownEnd(
+        characters_upper_bound=attempt.characters_upper_bound,
+        cost=confirmed_if_unknown(attempt.cost_upper_bound),
+        cost_upper_bound=attempt.cost_upper_bound,
+    )
+
+
+def usage_table(replay: Replay, tags: Mapping[UtteranceKey, Mapping[str, str]]) -> pa.Table:
+    """Return the usage of a journal, one row for each attempt in order, and one for its unaccounted spend.
+
+    The prices of the attempts are in the table's metadata. Tags by utterance are added to the tags of the job.
+    """
+    tables = [_attempt_table(replay, tags)] if replay.attempts else []
+    spend = replay.unaccounted
+    if spend is not None and not spend.is_nothing:
+        bound = spend.currency, spend.characters_upper_bound, spend.cost_upper_bound
+        claim = claim_of(replay.header, spend.claimed_at_us, *bound)
+        tables.append(to_table([claim_usage(claim)], usage_schema()))
+    return with_prices(pa.concat_tables(tables), replay.header.prices)
+
+
+def _attempt_table(replay: Replay, tags: Mapping[UtteranceKey, Mapping[str, str]]) -> pa.Table:
+    header, prices, schema = replay.header, replay.header.prices, usage_schema()
+    pairs = list(replay.attempts.values())
+    attempts = [attempt for attempt, _ in pairs]
+    ends = [end or _unknown_end(attempt) for attempt, end in pairs]
+    attempt_prices = [prices.get(attempt.price_id or "") for attempt in attempts]
+    columns = {
+        **_columns_of(attempts, _ATTEMPT_COLUMNS),
+        **_columns_of(ends, _END_COLUMNS),
+        "price_basis": [price and price.basis for price in attempt_prices],
+        "currency": [price and price.currency for price in attempt_prices],
+        "tags": _tag_column(header.tags, attempts, tags),
+        **{name: repeat(getattr(header, name), schema.field(name), len(attempts)) for name in _HEADER_COLUMNS},
+    }
+    return table_of(columns, schema)
+
+
+def _columns_of(values: Sequence[Any], fields: Mapping[str, str]) -> dict[str, list[Any]]:
+    return {column: list(map(attrgetter(name), values)) for column, name in fields.items()}
+
+
+def _tag_column(
+    job_tags: Mapping[str, str], attempts: Sequence[Attempt], row_tags: Mapping[UtteranceKey, Mapping[str, str]]
+) -> pa.Array:
+    field = usage_schema().field("tags")
+    if not row_tags:
+        return repeat(list(job_tags.items()), field, len(attempts))
+    keys = [(attempt.utterance_id, attempt.take) for attempt in attempts]
+    return to_array([list({**job_tags, **row_tags.get(key, {})}.items()) for key in keys], field)
+
+
+def claim_usage(claim: Claim) -> dict[str, Any]:
+    """Return the usage row for the whole amount of a claim whose journal is unknown."""
+    return {
+        "attempt_id": f"claim-{claim.journal_id}",
+        "invocation_id": claim.invocation_id,
+        "journal_id": claim.journal_id,
+        "account": claim.account,
+        "service": claim.service,
+        "model": claim.model,
+        "started_at": claim.opened_at_us,
+        "outcome": "unknown",
+        "characters_counted": claim.characters_upper_bound,
+        "characters_billed": 0,
+        "characters_upper_bound": claim.characters_upper_bound,
+        "cost": confirmed_if_unknown(claim.cost_upper_bound),
+        "cost_upper_bound": claim.cost_upper_bound,
+        "currency": claim.currency,
+        "tags": list(claim.tags.items()),
+    }
