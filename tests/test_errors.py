@@ -88,7 +88,7 @@ def test_each_error_of_the_service_decides_about_its_row(kind: type[ServiceError
     """Tried again, at once or after a wait; rejected; held until other rows have an outcome; or the end of the run."""
     policy, rows = FailurePolicy(Limits(), lambda: 1_700_000_000_000_000), [RetryState() for _ in range(3)]
     for _ in rows:
-        policy.on_row_start()
+        policy.active_rows += 1
     policy.on_success(1.0, sent_at_s=0.5)
     assert policy.on_failure(rows[0], kind("broken", code="X"), 2.0, sent_at_s=1.5) is DISPOSITIONS[kind]
     assert (policy.stop_reason is not None) == (kind is FatalError)

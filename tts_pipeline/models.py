@@ -51,13 +51,12 @@ class Utterance:
     def voice(self) -> str | None:
         """The requested voice, an object as JSON; None when left to the service."""
         voice = self.parameters.get("voice")
-        if isinstance(voice, dict | list):
-            return json.dumps(voice, ensure_ascii=False)
-        return None if voice is None else str(voice)
+        if voice is None or type(voice) is str:
+            return voice
+        return json.dumps(voice, ensure_ascii=False) if isinstance(voice, dict | list) else str(voice)
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(Struct, frozen=True, gc=False):
     """A piece of an utterance that fits the model's input limit.
 
     Args:

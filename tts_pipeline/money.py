@@ -173,10 +173,11 @@ class Cost:
         self.characters_upper_bound += sign * characters
         cost: Decimal | None = None
         in_question: Decimal | None = None
-        if isinstance(attempt, Attempt):
+        if type(attempt) is Attempt:
             self.unknown_attempts += sign
             cost = ZERO if self.cost is None else None  # skips the addition of 0 to an existing sum
         else:
+            assert type(attempt) is Settlement
             cost = attempt.cost
             self.characters_billed += sign * attempt.characters_billed
             if attempt.implausible:
@@ -185,16 +186,17 @@ class Cost:
         if upper_bound is None or (currency != self.currency and not self._takes(currency)):
             self.characters_without_price += sign * characters
             return
-        self.cost = add_costs(self.cost, cost, sign)
+        if cost is not None:
+            self.cost = add_costs(self.cost, cost, sign)
         self.cost_upper_bound = add_costs(self.cost_upper_bound, upper_bound, sign)
         if in_question is not None:
             self.cost_in_question = add_costs(self.cost_in_question, in_question, sign)
 
     def settle_attempt(self, attempt: Attempt, settlement: Settlement, currency: str | None) -> None:
         """Replace an attempt at its upper bound with its settlement."""
-        has_same_bound = (
-            settlement.characters_upper_bound == attempt.characters_upper_bound
-            and settlement.cost_upper_bound == attempt.cost_upper_bound
+        cost_bound, settled_bound = attempt.cost_upper_bound, settlement.cost_upper_bound
+        has_same_bound = settlement.characters_upper_bound == attempt.characters_upper_bound and (
+            settled_bound is cost_bound or settled_bound == cost_bound
         )
         if not has_same_bound or settlement.implausible or currency != self.currency:
             self.add_attempt(attempt, currency, -1)

@@ -6,8 +6,10 @@ import re
 import unicodedata
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
+
+from msgspec.structs import replace
 
 from tts_pipeline.card import Card
 from tts_pipeline.config import MAX_TEXT_CHARACTERS
@@ -115,7 +117,9 @@ def check_speakable(text: str, *, allow_unspeakable: bool = False) -> None:
             may_be_billed=False,
             hint="cut it into several rows",
         )
-    if not allow_unspeakable and not is_speakable(text):
+    if allow_unspeakable or (_SPOKEN.match(text) and "<" not in text):
+        return
+    if not is_speakable(text):
         if not text or text.isspace():
             raise _empty_text_error()
         raise PermanentError(

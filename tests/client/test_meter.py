@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
@@ -15,7 +16,7 @@ from tts_pipeline.card import Card
 from tts_pipeline.client.meter import AttemptResult, Meter
 from tts_pipeline.errors import FatalError, PermanentError, ServiceError, ThrottledError, TransientError
 from tts_pipeline.flow.clock import Clock
-from tts_pipeline.models import Segment, Usage, Utterance
+from tts_pipeline.models import Price, Segment, Usage, Utterance
 
 OLD = price_of("0.8", "old", effective_until=date(2026, 2, 1))
 NEW = price_of("1.6", "new", effective_from=date(2026, 2, 1))
@@ -44,6 +45,19 @@ def test_an_attempt_says_whose_it_is_and_what_it_may_cost() -> None:
     assert (attempt.utterance_id, attempt.take, attempt.segment, attempt.number) == ("a", 2, 0, 3)
     assert (attempt.voice, attempt.characters_counted, attempt.characters_upper_bound) == ("Cherry", 11, 11)
     assert (attempt.price_id, attempt.cost_upper_bound) == ("old", Decimal("0.000880000"))
+
+
+@pytest.mark.parametrize("reported", [None, 11, 12])
+@pytest.mark.parametrize("prices", [(OLD, NEW), ()])
+def test_a_report_of_what_was_reserved_is_settled_like_any_other(
+    reported: int | None, prices: tuple[Price, ...]
+) -> None:
+    """Without figures in between: what was reserved is what is billed."""
+    meter = Meter(replace(CARD, prices=prices), ManualClock().clock)
+    result = AttemptResult(attempt_of(meter), 1_234, 200, "r-1", Usage(characters_reported=reported))
+    settlement = meter.settle_success(result)
+    assert settlement == meter._settle_by_figures(result, Outcome.SUCCEEDED)
+    assert settlement.characters_billed == (reported or 11)
 
 
 def test_attempt_ids_are_unique() -> None:

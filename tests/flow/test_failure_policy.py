@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from datetime import UTC
 
@@ -32,15 +33,19 @@ def forbidden() -> SuspectError:
     return SuspectError("forbidden", code="HTTP403", http_status=403, may_be_billed=False)
 
 
+def _utc_us() -> int:
+    return 1_700_000_000_000_000
+
+
 class PolicyHarness:
     """A failure policy with active rows; each failure or success moves the time on."""
 
     def __init__(self, rows: int, limits: Limits = LIMITS) -> None:
-        self.policy = FailurePolicy(limits, lambda: 1_700_000_000_000_000)
+        self.policy = FailurePolicy(limits, _utc_us)
         self.rows = [RetryState() for _ in range(rows)]
         self.now_s = 100.0
         for _ in self.rows:
-            self.policy.on_row_start()
+            self.policy.active_rows += 1
 
     def fail(self, row: int, error: ServiceError) -> Disposition:
         self.now_s += 1.0
@@ -51,6 +56,7 @@ class PolicyHarness:
         self.policy.on_success(self.now_s, sent_at_s=self.now_s - 0.5)
 
     def leave(self, row: int) -> None:
+        self.policy.active_rows -= 1
         self.policy.on_row_end(self.rows[row], self.now_s)
 
     def take_decisions(self) -> dict[int, Disposition]:
@@ -281,7 +287,7 @@ def test_rows_that_come_one_by_one_are_compared_too() -> None:
     assert harness.fail(0, forbidden()) is Disposition.REJECT
     harness.leave(0)
     harness.rows.append(RetryState())
-    harness.policy.on_row_start()
+    harness.policy.active_rows += 1
     assert harness.fail(1, forbidden()) is Disposition.FATAL
 
 
@@ -297,16 +303,59 @@ def test_rates_hold_attempts_back() -> None:
     assert harness.policy.delay_s(105.0) == pytest.approx(1.0)
 
 
-@given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from(["ok", "500", "429", "refused", "403", "400"]))))
+ERRORS: dict[str, Callable[[], ServiceError]] = {
+    "500": broken,
+    "429": lambda: ThrottledError("", code="Throttling", http_status=429),
+    "refused": lambda: TransientError("", code="ConnectionFailed", may_be_billed=False),
+    "403": forbidden,
+    "400": lambda: PermanentError("", code="InvalidParameter", http_status=400),
+    "empty": lambda: TransientError("", code="EmptyBody", http_status=200),
+}
+EVENTS = st.lists(st.tuples(st.integers(0, 5), st.sampled_from(["ok", "ok", *ERRORS])))
+
+
+def test_a_run_without_failures_is_calm() -> None:
+    """From its first success on; a failure ends the calm, the next success brings it back, a rate is always paced."""
+    harness = PolicyHarness(2)
+    assert (harness.policy.is_calm, harness.policy.is_paced) == (False, True)
+    harness.succeed()
+    assert (harness.policy.is_calm, harness.policy.is_paced) == (True, False)
+    harness.fail(0, broken())
+    assert (harness.policy.is_calm, harness.policy.is_paced) == (False, True)
+    harness.succeed()
+    assert (harness.policy.is_calm, harness.policy.is_paced) == (True, False)
+    limited = PolicyHarness(1, Limits(requests_per_minute=60))
+    limited.succeed()
+    assert (limited.policy.is_calm, limited.policy.is_paced) == (True, True)
+
+
+@given(EVENTS, st.sampled_from([0.5, 5.0]))
+def test_in_the_calm_nothing_has_to_be_reported(events: list[tuple[int, str]], sent_before_s: float) -> None:
+    """After any events: a success or the end of a row would change nothing, nor would a new attempt have to wait."""
+    harness = PolicyHarness(6)
+    policy = harness.policy
+    for row, event in events:
+        if event == "ok":
+            harness.succeed()
+        else:
+            harness.fail(row, ERRORS[event]())
+        if policy.is_calm:
+            policy.decisions.clear()
+            policy.notices.messages.clear()
+            before = pickle.dumps(policy)
+            policy.on_success(harness.now_s, sent_at_s=harness.now_s - sent_before_s)
+            policy.on_row_end(harness.rows[row], harness.now_s)
+            assert policy.delay_s(harness.now_s) <= 0
+            policy.on_sent(harness.rows[row], harness.now_s)
+            assert pickle.dumps(policy) == before
+            assert (policy.max_in_flight, policy.is_paced) == (LIMITS.max_concurrency, False)
+        elif policy.stop_reason is not None:
+            assert policy.max_in_flight == 0
+
+
+@given(EVENTS)
 def test_no_row_is_ever_held_for_ever(events: list[tuple[int, str]]) -> None:
     """In any order of events: once all other rows have ended, every held row has a disposition."""
-    errors: dict[str, Callable[[], ServiceError]] = {
-        "500": broken,
-        "429": lambda: ThrottledError("", code="Throttling", http_status=429),
-        "refused": lambda: TransientError("", code="ConnectionFailed", may_be_billed=False),
-        "403": forbidden,
-        "400": lambda: PermanentError("", code="InvalidParameter", http_status=400),
-    }
     harness, pending, gone = PolicyHarness(6), set[int](), set[int]()
 
     def leave(row: int) -> None:
@@ -328,7 +377,7 @@ def test_no_row_is_ever_held_for_ever(events: list[tuple[int, str]]) -> None:
             settle()
             leave(row)
             continue
-        disposition = harness.fail(row, errors[event]())
+        disposition = harness.fail(row, ERRORS[event]())
         if disposition is Disposition.PENDING:
             pending.add(row)
         settle()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -22,7 +23,7 @@ from tts_pipeline.errors import (
     TransientError,
 )
 from tts_pipeline.flow.budget import Budget
-from tts_pipeline.flow.limiter import Limiter
+from tts_pipeline.flow.limiter import Limiter, Permit
 from tts_pipeline.flow.retry_state import Disposition, RetryState
 
 Result = TypeVar("Result")
@@ -50,12 +51,24 @@ def with_limiter(
     return run_virtually(run())
 
 
+@asynccontextmanager
+async def permitted(limiter: Limiter, row: RetryState, make: Callable[[], Attempt]) -> AsyncIterator[Permit]:
+    """Hold a permit; when the attempt failed, wait until its row's disposition is known."""
+    permit = limiter.try_permit(row, make) or await limiter.wait_for_permit(row, make)
+    try:
+        with permit:
+            yield permit
+    except ServiceError as error:
+        await limiter.wait_for_disposition(row, error)
+        raise
+
+
 async def run_row(limiter: Limiter, serve: Serve, *, retry_wait_s: float = 0.1) -> None:
     """Do what a client does with one row: try until it succeeds or is rejected."""
     with limiter.admit() as row:
         for number in range(1_000):
             try:
-                async with limiter.permit(row, make_attempt):
+                async with permitted(limiter, row, make_attempt):
                     await serve(row, number)
             except TransientError:
                 if row.disposition is Disposition.REJECT:
@@ -131,7 +144,7 @@ def test_an_error_that_is_not_the_services_gives_the_place_back() -> None:
             with pytest.raises(StorageError):
                 await run_row(limiter, full)
             with limiter.admit() as row, pytest.raises(LookupError):
-                await limiter.permit(row, indescribable).__aenter__()
+                limiter.try_permit(row, indescribable)
         assert limiter.in_flight == 0
 
     with_limiter(Limits(max_concurrency=1), main)

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.flow.test_limiter import make_attempt, with_limiter
+from tests.flow.test_limiter import make_attempt, permitted, with_limiter
 from tts_pipeline.attempt import Attempt, Outcome, Settlement
 from tts_pipeline.config import Limits
 from tts_pipeline.errors import (
@@ -23,10 +23,10 @@ def settlement_of(name: str, characters: int) -> Settlement:
 async def buy(limiter: Limiter, name: str, *, took: int | None = None) -> None:
     """Make one attempt of a second that reserves 10 characters, and settles at ``took``; None is never settled."""
     with limiter.admit() as row:
-        async with limiter.permit(row, lambda: make_attempt(name, 10)):
+        async with permitted(limiter, row, lambda: make_attempt(name, 10)) as permit:
             await asyncio.sleep(1)
             if took is not None:
-                limiter.settle(settlement_of(name, took))
+                permit.settlement = settlement_of(name, took)
 
 
 def test_an_attempt_waits_for_what_others_give_back() -> None:
@@ -111,7 +111,7 @@ def test_an_attempt_that_cannot_be_described_fails_for_its_row_only() -> None:
 
         async def run_mistaken() -> None:
             with limiter.admit() as row:
-                async with limiter.permit(row, indescribable):
+                async with permitted(limiter, row, indescribable):
                     pass
 
         return list(await asyncio.gather(buy(limiter, "a"), run_mistaken(), buy(limiter, "b"), return_exceptions=True))

@@ -16,9 +16,9 @@ from tts_pipeline.catalog.rehearsal import rehearsal_warning
 from tts_pipeline.catalog.route import route_of
 from tts_pipeline.catalog.service import refuse_plain_http
 from tts_pipeline.catalog.service_headers import authorization_of, refuse_bad_headers
-from tts_pipeline.client.assembly import assemble
+from tts_pipeline.client.assembly import assemble, convert_audio, is_as_received
 from tts_pipeline.client.cache import AudioCache
-from tts_pipeline.client.exchange import Exchange, UtteranceRequest
+from tts_pipeline.client.exchange import Exchange
 from tts_pipeline.client.ledger import Ledger, MemoryLedger
 from tts_pipeline.client.meter import Meter
 from tts_pipeline.client.segmenter import Segmenter
@@ -114,8 +114,10 @@ class SpeechClient:
         self._audio = audio or AudioSettings()
         self._keeps_unspeakable = unspeakable == "keep"
         check_settings(self._audio)
+        self._is_as_received = is_as_received(self._audio)
         self._warnings: set[str] = set()
         self._resources = Resources(
+            self._requests,
             self._limiter,
             Pacer(limits, clock),
             retry_policy,
@@ -166,10 +168,13 @@ class SpeechClient:
                 check_speakable(utterance.text, allow_unspeakable=self._keeps_unspeakable)
             whole_request = self._requests.build(utterance.text, utterance.parameters)
             language = language_tag(self._card, utterance.parameters)
-            request = UtteranceRequest(self._requests, utterance, whole_request, language)
             if self._is_rehearsal:
-                self._warn_once(rehearsal_warning(self._service, utterance.text, request.language))
-            speech = await assemble(synthesis, await synthesis.run(request), request, self._audio)
+                self._warn_once(rehearsal_warning(self._service, utterance.text, language))
+            answers = await synthesis.run(whole_request, language)
+            if self._is_as_received and len(answers) == 1:
+                speech = assemble(synthesis, answers, answers[0].answer.audio, (0,))
+            else:
+                speech = assemble(synthesis, answers, *await convert_audio(answers, self._audio))
         except ServiceError as error:
             error.for_utterance(
                 utterance.utterance_id,

@@ -6,8 +6,8 @@ import asyncio
 import math
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import NamedTuple
 
+from msgspec import Struct
 from msgspec.structs import astuple
 
 from tts_pipeline.audio.identify import locate_audio
@@ -19,10 +19,10 @@ from tts_pipeline.errors import ServiceError, TransientError
 from tts_pipeline.flow.loop_batcher import LoopBatcher
 from tts_pipeline.http.fetch import Fetcher
 from tts_pipeline.http.transport import Transport
-from tts_pipeline.models import Answer, Audio, Parameters, Segment, Usage, Utterance
+from tts_pipeline.models import Answer, Audio, Parameters, Segment, Usage
 from tts_pipeline.wire.redaction import Redactor
 from tts_pipeline.wire.redirect import MAX_REDIRECTS, REDIRECTS, redirect_url, too_many_redirects_error
-from tts_pipeline.wire.request import Request, RequestBuilder
+from tts_pipeline.wire.request import Request
 from tts_pipeline.wire.response import ParsedResponse, Response
 from tts_pipeline.wire.shapes import parse_response, reported_usage
 from tts_pipeline.wire.timestamps import TIMESTAMPS_DROPPED, align_words
@@ -38,30 +38,17 @@ _INLINE_BODY_BYTES = 1_000_000
 """A larger body is parsed in a thread: this size takes about 1 ms of JSON and base64, while every other row waits."""
 
 
-class SegmentRequest(NamedTuple):
-    """The request for one segment, and our count of its characters by the card's billing rule."""
+class SegmentRequest(Struct, frozen=True):
+    """The request for one segment, and our count of its characters by the card's billing rule.
+
+    The language is BCP-47; None leaves it to the service.
+    """
 
     http_request: Request
     segment: Segment
     characters_counted: int
     parameters: Parameters
     language: str | None
-
-
-class UtteranceRequest(NamedTuple):
-    """Builds the requests for one utterance's segments. The language is BCP-47; None leaves it to the service."""
-
-    requests: RequestBuilder
-    utterance: Utterance
-    whole_request: Request
-    language: str | None
-
-    def for_segment(self, segment: Segment, characters_counted: int) -> SegmentRequest:
-        """Return the request for a segment."""
-        utterance, request = self.utterance, self.whole_request
-        if segment.text != utterance.text:
-            request = self.requests.build(segment.text, utterance.parameters)
-        return SegmentRequest(request, segment, characters_counted, utterance.parameters, self.language)
 
 
 @dataclass(slots=True)

@@ -7,8 +7,8 @@ import math
 import secrets
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import NamedTuple
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from tts_pipeline.attempt import Attempt, Outcome, Settlement
@@ -27,6 +27,9 @@ from tts_pipeline.wire.usage import NO_USAGE, InvalidUsage
 _DAY_US = 86_400_000_000
 _ZERO_USAGE = Usage(input_tokens=0, output_tokens=0)
 
+_AS_COUNTED = (1, 1)
+"""A ratio of reported to counted characters; kept as integers, so that bounds are exact."""
+
 _OUTPUT_TOKENS_PER_SECOND = 50
 """Our estimate if the card names no figure; a cap on cost never relies on it."""
 
@@ -35,7 +38,7 @@ _MAX_SECONDS_PER_CHARACTER = 1
 second of audio is billed as a second."""
 
 
-class AttemptResult(NamedTuple):
+class AttemptResult(Struct, frozen=True):
     """An attempt that ended, and the facts of its answer that matter for the bill.
 
     The latency runs from before sending to after reading. Without an answer the status and the request id are None.
@@ -70,7 +73,13 @@ class Meter:
         self._id_prefix = secrets.token_hex(10)
         self._numbers = itertools.count(1)
         self._prices: dict[int, Price | None] = {}
-        self._largest_ratio = (1, 1)  # reported, counted; kept as integers, so that bounds are exact
+        self._counts_han_double = card.billing == "han_double"
+        self._is_by_token = card.billing == "tokens"
+        # Then equal characters cost the same: most settlements need no price.
+        self._is_by_character = not self._is_by_token and all(
+            price.per_10k_characters is not None for price in card.prices
+        )
+        self._largest_ratio = _AS_COUNTED
         self._min_output_tokens = card.output_tokens_per_second or _OUTPUT_TOKENS_PER_SECOND
         self._output_tokens_per_character = float(self._min_output_tokens * _MAX_SECONDS_PER_CHARACTER)
         self._input_tokens_per_byte = 1.0
@@ -88,6 +97,8 @@ class Meter:
 
     def count(self, text: str) -> int:
         """Count a text's characters by the card's billing rule."""
+        if not self._counts_han_double or text.isascii():
+            return len(text)
         return billed_characters(text, self._card.billing)
 
     def new_attempt(self, utterance: Utterance, segment: Segment, characters_counted: int, *, number: int) -> Attempt:
@@ -97,8 +108,11 @@ class Meter:
         """
         now_us = self._clock.utc_us()
         price = self._price_at(now_us)
-        ratio_reported, ratio_counted = self._largest_ratio
-        bound = min(max(characters_counted, -(-ratio_reported * characters_counted // ratio_counted)), MAX_COUNT)
+        bound = characters_counted
+        if self._largest_ratio != _AS_COUNTED:
+            reported, counted = self._largest_ratio
+            bound = min(max(bound, -(-reported * bound // counted)), MAX_COUNT)
+        usage = self._max_tokens(segment.text) if self._is_by_token else _ZERO_USAGE
         return Attempt(
             attempt_id=f"{self._id_prefix}-{next(self._numbers):x}",
             utterance_id=utterance.utterance_id,
@@ -109,8 +123,8 @@ class Meter:
             started_at_us=now_us,
             characters_counted=characters_counted,
             characters_upper_bound=bound,
-            price_id=price.price_id if price else None,
-            cost_upper_bound=cost_of(price, characters=bound, usage=self._max_tokens(segment.text)),
+            price_id=None if price is None else price.price_id,
+            cost_upper_bound=cost_of(price, characters=bound, usage=usage),
         )
 
     def settle_success(self, result: AttemptResult, *, outcome: Outcome = Outcome.SUCCEEDED) -> Settlement:
@@ -118,6 +132,28 @@ class Meter:
 
         The outcome is ``discarded`` if the audio is not kept; it is billed all the same.
         """
+        attempt, usage, counted = result.attempt, result.usage, result.attempt.characters_counted
+        is_as_counted = usage.characters_reported is None or usage.characters_reported == counted
+        is_as_reserved = is_as_counted and attempt.characters_upper_bound == counted and type(usage) is Usage
+        if self._is_by_character and is_as_reserved:
+            return Settlement(
+                attempt_id=attempt.attempt_id,
+                outcome=outcome,
+                finished_at_us=self._clock.utc_us(),
+                latency_ms=result.latency_ms,
+                http_status=result.http_status,
+                error_code=None,
+                request_id=result.request_id,
+                usage=usage,
+                characters_billed=counted,
+                characters_upper_bound=counted,
+                cost=attempt.cost_upper_bound,
+                cost_upper_bound=attempt.cost_upper_bound,
+            )
+        return self._settle_by_figures(result, outcome)
+
+    def _settle_by_figures(self, result: AttemptResult, outcome: Outcome) -> Settlement:
+        """Settle an attempt that brought audio, of which the report, the price or the reservation differs."""
         attempt = result.attempt
         self._learn(result)
         characters = check_count(result.usage.characters_reported, attempt.characters_counted)
@@ -148,7 +184,7 @@ class Meter:
         reports = (result.usage.characters_reported, error.characters_reported)
         max_characters = min(max(counted, *(reported or 0 for reported in reports)), MAX_COUNT)
         at_most = cost_of(price, characters=max_characters, usage=result.usage)
-        if self._card.billing == "tokens":  # without audio to count, the reservation is our count
+        if self._is_by_token:  # without audio to count, the reservation is our count
             at_most = max((cost for cost in (at_most, attempt.cost_upper_bound) if cost is not None), default=None)
         characters = Figure(0, max_characters, is_plausible=max_characters <= counted * PLAUSIBLE_RATIO)
         if not characters.is_plausible:
@@ -181,7 +217,7 @@ class Meter:
 
     def _token_figures(self, result: AttemptResult) -> TokenFigures | None:
         """Return the reported tokens as confirmed and possible figures; None unless the card bills by tokens."""
-        if self._card.billing != "tokens":
+        if not self._is_by_token:
             return None
         per_second, min_tokens = self._card.output_tokens_per_second, self._min_output_tokens
         by_duration = max(min_tokens, math.ceil(min_tokens * (result.audio_ms or 0) / 1_000))
@@ -232,9 +268,7 @@ class Meter:
             self._input_tokens_per_byte = max(self._input_tokens_per_byte, per_byte)
 
     def _max_tokens(self, text: str) -> Usage:
-        """Return an upper bound of the tokens of a text and its audio; 0 unless the card bills by tokens."""
-        if self._card.billing != "tokens":
-            return _ZERO_USAGE
+        """Return an upper bound of the tokens of a text and its audio."""
         output = math.ceil(self._output_tokens_per_character * len(text))
         return Usage(
             input_tokens=math.ceil(self._input_tokens_per_byte * input_length(text, "tokens")),

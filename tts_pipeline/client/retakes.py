@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import NamedTuple, cast, get_args
+from typing import cast, get_args
+
+from msgspec import Struct
 
 from tts_pipeline.audio.measure import UNVERIFIED_LENGTH
 from tts_pipeline.audio.quality import EMPTY, FLAGS, UNDECODABLE, badness
@@ -41,12 +43,18 @@ def quality_policy(actions: Mapping[str, str]) -> QualityPolicy:
     return replace(default, actions=all_actions)
 
 
-class Candidate(NamedTuple):
+class Candidate(Struct, frozen=True):
     """One purchase of a segment that brought audio; ``is_kept`` while it is the best one."""
 
     attempt_id: str
     answer: Answer
     is_kept: bool
+    is_to_retake: bool
+
+
+def flags_with_action(policy: QualityPolicy) -> frozenset[str]:
+    """Return the flags whose audio a policy does not simply keep."""
+    return frozenset(flag for flag, action in policy.actions.items() if action != "keep")
 
 
 def action_for(policy: QualityPolicy, flags: Collection[str]) -> QualityAction:

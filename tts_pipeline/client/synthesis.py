@@ -4,32 +4,34 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from tts_pipeline.attempt import Attempt, Outcome, Settlement
 from tts_pipeline.client.cache import AudioCache, CacheLookup
-from tts_pipeline.client.exchange import Exchange, ResponseFacts, SegmentRequest, UtteranceRequest
+from tts_pipeline.client.exchange import Exchange, ResponseFacts, SegmentRequest
 from tts_pipeline.client.ledger import Boundaries, Ledger
 from tts_pipeline.client.meter import AttemptResult, Meter
-from tts_pipeline.client.retakes import Candidate, action_for, is_worth_keeping, refusal
+from tts_pipeline.client.retakes import Candidate, action_for, flags_with_action, is_worth_keeping, refusal
 from tts_pipeline.client.segmenter import Segmenter
 from tts_pipeline.config import QualityPolicy
 from tts_pipeline.errors import PermanentError, ServiceError, TransientError
 from tts_pipeline.flow.clock import Clock
-from tts_pipeline.flow.limiter import Limiter
+from tts_pipeline.flow.limiter import Limiter, Permit
 from tts_pipeline.flow.pacer import Pacer
 from tts_pipeline.flow.retry_policy import RetryPolicy
 from tts_pipeline.flow.retry_state import RetryState
 from tts_pipeline.models import Answer, History, Segment, Utterance
 from tts_pipeline.money import add_costs
+from tts_pipeline.wire.request import Request, RequestBuilder
 
 _LONG_CHARACTERS = 5_000
 """A longer text is cut in a thread: this takes some milliseconds, while every other row would wait."""
 
 
-class SegmentAnswer(NamedTuple):
+class SegmentAnswer(Struct, frozen=True):
     """A segment, its answer, and our count of its characters by the card's billing rule."""
 
     segment: Segment
@@ -41,6 +43,7 @@ class SegmentAnswer(NamedTuple):
 class Resources:
     """The parts of a client that all its syntheses share."""
 
+    requests: RequestBuilder
     limiter: Limiter
     pacer: Pacer
     retry_policy: RetryPolicy
@@ -50,23 +53,47 @@ class Resources:
     quality: QualityPolicy
     clock: Clock
     cache: AudioCache | None = None
+    flags_with_action: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "flags_with_action", flags_with_action(self.quality))
 
 
 class Synthesis:
     """An utterance in progress, and its confirmed cost over all known invocations.
 
-    ``joined_segments`` is the number of segments of audio that the cache held whole; else None.
+    ``joined_segments`` is the number of segments of audio that the cache held whole; else None. ``settled_at_us`` is
+    the time of its last settlement; None before the first.
     """
+
+    __slots__ = (
+        "_cache_lookup",
+        "_has_bought",
+        "_ledger",
+        "_new_boundaries",
+        "_segment_attempts",
+        "attempts",
+        "characters_billed",
+        "cost",
+        "history",
+        "joined_segments",
+        "language",
+        "resources",
+        "settled_at_us",
+        "utterance",
+        "whole_request",
+    )
 
     def __init__(self, resources: Resources, utterance: Utterance, ledger: Ledger) -> None:
         self.history: History = ledger.history(utterance)
         self.utterance = utterance
-        self._segment_attempts = dict(self.history.segment_attempts)
-        self.attempts = sum(self._segment_attempts.values())
+        self._segment_attempts = {**self.history.segment_attempts}
+        self.attempts = sum(self._segment_attempts.values()) if self._segment_attempts else 0
         self.characters_billed = self.history.characters_billed
         self.cost = self.history.cost
         self.resources = resources
         self.joined_segments: int | None = None
+        self.settled_at_us: int | None = None
         self._ledger = ledger
         cache = resources.cache
         self._cache_lookup = None if cache is None else CacheLookup(cache, utterance, resources.quality)
@@ -78,53 +105,74 @@ class Synthesis:
         """The origin of the reused audio; None if any of the audio was bought for this utterance."""
         return self._cache_lookup.origin if self._cache_lookup is not None and not self._has_bought else None
 
-    async def run(self, request: UtteranceRequest) -> list[SegmentAnswer]:
+    async def run(self, whole_request: Request, language: str | None) -> list[SegmentAnswer]:
         """Return the utterance's segments with their answers; buy the missing answers one by one.
 
-        Cached audio of an equal request replaces a purchase, for the whole text (as one segment) or for a segment.
+        Cached audio of an equal request replaces a purchase, for the whole text (as one segment) or for a segment. The
+        language is BCP-47; None leaves it to the service.
 
         Raises:
             ServiceError: Its class decides the fate of the utterance; ``TransientError`` if its attempts are used up.
             StoppedError: Nothing is sent any more.
             StorageError: The ledger could not write; nothing was sent.
         """
-        text, key = self.utterance.text, request.whole_request.request_key
+        self.whole_request, self.language = whole_request, language
         if self._cache_lookup is not None and not self.history.answers:
-            whole = Segment(0, text, 0, len(text))
-            cached = await self._find_cached(self._cache_lookup, key, whole)
+            cached = await self._find_whole(self._cache_lookup)
             if cached is not None:
-                self.joined_segments = self._cache_lookup.segments
-                return [SegmentAnswer(whole, cached, self.resources.meter.count(text))]
-        segments = await self._cut(request)
+                return [cached]
+        text, known_answers = self.utterance.text, self.history.answers
+        segments = (
+            await self._cut_long()
+            if len(text) > _LONG_CHARACTERS
+            else self.resources.segmenter.cut(text, self.history, language)
+        )
         if segments[0].text != text and self.history.boundaries is None:
             self._new_boundaries = _boundaries(segments)
         answers: list[SegmentAnswer] = []
         with self.resources.limiter.admit() as row:
             while len(answers) < len(segments):
-                segment = segments[len(answers)]
-                characters = self.resources.meter.count(segment.text)
+                request = self._request_for(segments[len(answers)])
+                segment = request.segment
+                known = known_answers.get(segment.index) if known_answers else None
                 try:
-                    answer = self.history.answers.get(segment.index) or await self._buy(
-                        row, request.for_segment(segment, characters)
-                    )
+                    answer = known or await self._buy(row, request)
                 except PermanentError as error:
-                    finer = self.resources.segmenter.cut_finer(text, segments, segment.index, error)
-                    if finer is None:
-                        raise
-                    segments = finer
-                    self._new_boundaries = _boundaries(segments)
+                    segments = self._cut_finer(segments, segment, error)
                 else:
-                    answers.append(SegmentAnswer(segment, answer, characters))
+                    answers.append(SegmentAnswer(segment, answer, request.characters_counted))
         return answers
 
-    async def _cut(self, request: UtteranceRequest) -> tuple[Segment, ...]:
-        """Cut the text for the service: a long text in a thread, and not at all if a cap cannot cover it."""
+    async def _cut_long(self) -> tuple[Segment, ...]:
+        """Cut a long text for the service in a thread, and not at all if a cap cannot cover it."""
         text, cut = self.utterance.text, self.resources.segmenter.cut
-        if len(text) <= _LONG_CHARACTERS:
-            return cut(text, self.history, request.language)
         if self.history.boundaries is None and self.resources.cache is None:
             self.resources.limiter.refuse_beyond_cap(self.resources.meter.count("".join(text.split())))
-        return await asyncio.to_thread(cut, text, self.history, request.language)
+        return await asyncio.to_thread(cut, text, self.history, self.language)
+
+    def _cut_finer(self, segments: tuple[Segment, ...], refused: Segment, error: PermanentError) -> tuple[Segment, ...]:
+        """Cut a segment finer that the service refused as too long; raise any other refusal again."""
+        finer = self.resources.segmenter.cut_finer(self.utterance.text, segments, refused.index, error)
+        if finer is None:
+            raise error
+        self._new_boundaries = _boundaries(finer)
+        return finer
+
+    def _request_for(self, segment: Segment) -> SegmentRequest:
+        utterance, resources, request = self.utterance, self.resources, self.whole_request
+        if segment.text != utterance.text:
+            request = resources.requests.build(segment.text, utterance.parameters)
+        characters = resources.meter.count(segment.text)
+        return SegmentRequest(request, segment, characters, utterance.parameters, self.language)
+
+    async def _find_whole(self, cache_lookup: CacheLookup) -> SegmentAnswer | None:
+        text = self.utterance.text
+        whole = Segment(0, text, 0, len(text))
+        cached = await self._find_cached(cache_lookup, self.whole_request.request_key, whole)
+        if cached is None:
+            return None
+        self.joined_segments = cache_lookup.segments
+        return SegmentAnswer(whole, cached, self.resources.meter.count(text))
 
     async def _find_cached(self, cache_lookup: CacheLookup, request_key: str, segment: Segment) -> Answer | None:
         answer = await cache_lookup.get(request_key, segment)
@@ -156,7 +204,7 @@ class Synthesis:
                     break
                 candidate = retried
             best = candidate if candidate.is_kept else best
-            if action_for(policy, candidate.answer.quality) != "retry":
+            if not candidate.is_to_retake:
                 break
         if best is None:
             raise refusal(policy, candidate.answer)
@@ -178,39 +226,51 @@ class Synthesis:
             return None
 
     async def _attempt(self, row: RetryState, request: SegmentRequest, best: Candidate | None) -> Candidate:
-        async with self.resources.limiter.permit(row, partial(self._new_attempt, request)) as attempt:
-            await self._ledger.intend(attempt, self._new_boundaries)
-            self._new_boundaries = None
-            self.attempts += 1
-            self._segment_attempts[attempt.segment] = attempt.number
-            await self.resources.pacer.wait(attempt.characters_counted)
-            facts = ResponseFacts()
-            start_s = self.resources.clock.monotonic_s()
-            # An attempt that is cancelled from here on stays unsettled: its outcome is unknown.
-            try:
-                answer = await self.resources.exchange.answer(request, facts)
-            except ServiceError as error:
-                result = self._attempt_result(attempt, request, facts, start_s)
-                self._settle(self.resources.meter.settle_failure(result, error), None)
-                raise
-            # The slot is freed before this answer is on disk. Still, a kill costs no more answers than there are slots:
-            # the slot's next attempt is sent once its intent is on disk, and the intent follows this answer there.
-            result = self._attempt_result(attempt, request, facts, start_s, answer.audio.duration_ms)
-            return self._settle_success(result, answer, best)
+        resources, segment = self.resources, request.segment
+        limiter, number = resources.limiter, self._segment_attempts.get(segment.index, 0) + 1
+        new_attempt = partial(
+            resources.meter.new_attempt, self.utterance, segment, request.characters_counted, number=number
+        )
+        permit = limiter.try_permit(row, new_attempt) or await limiter.wait_for_permit(row, new_attempt)
+        try:
+            with permit as attempt:
+                await self._ledger.intend(attempt, self._new_boundaries)
+                self._new_boundaries = None
+                self.attempts += 1
+                self._segment_attempts[segment.index] = number
+                if resources.pacer.is_limited:
+                    await resources.pacer.wait(attempt.characters_counted)
+                facts = ResponseFacts()
+                start_s = resources.clock.monotonic_s()
+                # An attempt that is cancelled from here on stays unsettled: its outcome is unknown.
+                try:
+                    answer = await resources.exchange.answer(request, facts)
+                except ServiceError as error:
+                    result = self._attempt_result(attempt, request, facts, start_s)
+                    self._settle(permit, resources.meter.settle_failure(result, error), None)
+                    raise
+                # The slot is freed before this answer is on disk. Still, a kill costs no more answers than there are
+                # slots: the slot's next attempt is sent once its intent is on disk, and the intent follows this answer
+                # there.
+                result = self._attempt_result(attempt, request, facts, start_s, answer.audio.duration_ms)
+                return self._settle_success(permit, result, answer, best)
+        except ServiceError as error:
+            await limiter.wait_for_disposition(row, error)
+            raise
 
-    def _settle_success(self, result: AttemptResult, answer: Answer, best: Candidate | None) -> Candidate:
-        is_kept = is_worth_keeping(self.resources.quality, answer, best)
+    def _settle_success(
+        self, permit: Permit, result: AttemptResult, answer: Answer, best: Candidate | None
+    ) -> Candidate:
+        resources = self.resources
+        is_clean = resources.flags_with_action.isdisjoint(answer.quality)
+        is_kept = (is_clean and best is None) or is_worth_keeping(resources.quality, answer, best)
         outcome = Outcome.SUCCEEDED if is_kept else Outcome.DISCARDED
-        self._settle(self.resources.meter.settle_success(result, outcome=outcome), answer if is_kept else None)
+        settlement = resources.meter.settle_success(result, outcome=outcome)
+        self._settle(permit, settlement, answer if is_kept else None)
         if is_kept and best is not None:
             self._ledger.discard(best.attempt_id)
-        return Candidate(result.attempt.attempt_id, answer, is_kept)
-
-    def _new_attempt(self, request: SegmentRequest) -> Attempt:
-        number = self._segment_attempts.get(request.segment.index, 0) + 1
-        return self.resources.meter.new_attempt(
-            self.utterance, request.segment, request.characters_counted, number=number
-        )
+        is_to_retake = not is_clean and action_for(resources.quality, answer.quality) == "retry"
+        return Candidate(settlement.attempt_id, answer, is_kept, is_to_retake)
 
     def _attempt_result(
         self,
@@ -224,11 +284,12 @@ class Synthesis:
         text = request.segment.text
         return AttemptResult(attempt, latency_ms, facts.http_status, facts.request_id, facts.usage, text, audio_ms)
 
-    def _settle(self, settlement: Settlement, answer: Answer | None) -> None:
+    def _settle(self, permit: Permit, settlement: Settlement, answer: Answer | None) -> None:
         self._ledger.settle(settlement, answer)
-        self.resources.limiter.settle(settlement)
+        permit.settlement = settlement
+        self.settled_at_us = settlement.finished_at_us
         self.characters_billed += settlement.characters_billed
-        self.cost = add_costs(self.cost, settlement.cost)
+        self.cost = settlement.cost if self.cost is None else add_costs(self.cost, settlement.cost)
 
 
 def _boundaries(segments: Sequence[Segment]) -> Boundaries:

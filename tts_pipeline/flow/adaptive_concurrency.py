@@ -26,6 +26,11 @@ class AdaptiveConcurrency:
         self._successes = 0
         self._is_trial = False
 
+    @property
+    def is_at_maximum(self) -> bool:
+        """Whether the limit is its maximum: then a success changes nothing."""
+        return self.limit == self._max_limit
+
     def on_throttle(self, *, is_new: bool) -> None:
         """Count a 429; ``is_new`` is False if its attempt was sent before the present pause began."""
         if is_new:
@@ -37,7 +42,7 @@ class AdaptiveConcurrency:
 
     def on_success(self) -> None:
         """Count a success."""
-        if self.limit == self._max_limit:
+        if self.is_at_maximum:
             return
         self._successes += 1
         if self._is_trial and self._successes >= self.limit:

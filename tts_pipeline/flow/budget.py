@@ -25,7 +25,8 @@ class Budget:
     Spending exceeds the cap only where the service charges more: more than ``PLAUSIBLE_RATIO`` times our count if
     several attempts are in flight (see ``SlowStart``), more than the reservation if an attempt is alone.
 
-    An empty cap is no cap. Without a ``tally``, attempts count for this budget alone.
+    An empty cap is no cap. Without a ``tally``, attempts count for this budget alone. ``max_in_flight`` is the most
+    attempts in flight that the cap permits; without a cap, any number.
     """
 
     def __init__(
@@ -37,16 +38,13 @@ class Budget:
         self._tally = tally or SpendTally()
         self._external = Cost()
         self._slow_start = None if self._cap == BudgetCap() else SlowStart(by_token=by_token)
+        self.is_capped = self._slow_start is not None
+        self.max_in_flight = sys.maxsize if self._slow_start is None else self._slow_start.max_in_flight
 
     def set_external_spend(self, spend: Cost) -> None:
         """Replace the spending of other processes, past and present, that counts against the cap. From any thread."""
         self._external = spend
         self._own_limit = self._limit.minus(spend.bound)
-
-    @property
-    def max_in_flight(self) -> int:
-        """The most attempts in flight that the cap permits; without a cap, any number."""
-        return sys.maxsize if self._slow_start is None else self._slow_start.max_in_flight
 
     def has_room_beside(self, attempt: Attempt) -> bool:
         """Return whether the cap also covers an attempt beside the open ones if the service counts more than we do."""
@@ -57,7 +55,7 @@ class Budget:
 
     def reserve(self, attempt: Attempt) -> bool:
         """Reserve an attempt's upper bounds; return False, and reserve nothing, if they do not fit."""
-        if not self._fits(attempt):
+        if self.is_capped and not self._fits(attempt):
             return False
         self._tally.reserve(attempt)
         if self._slow_start is not None:
@@ -75,6 +73,7 @@ class Budget:
         self._tally.settle(settlement)
         if self._slow_start is not None:
             self._slow_start.on_settle(self._slow_start.on_close(settlement.attempt_id), settlement)
+            self.max_in_flight = self._slow_start.max_in_flight
 
     def abandon(self, attempt: Attempt) -> None:
         """Keep the reservation of an attempt that ended without a settlement; does nothing after a settlement."""
@@ -115,8 +114,6 @@ class Budget:
         return _budget_error(amounts, self._ratio_note(), parameter="max_characters")
 
     def _fits(self, attempt: Attempt) -> bool:
-        if self._slow_start is None:
-            return True
         if self._cap.max_cost is not None and attempt.cost_upper_bound is None:
             return False
         return self._own_limit.covers(self._tally.spend.bound_with(attempt))

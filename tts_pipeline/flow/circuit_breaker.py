@@ -36,6 +36,11 @@ class CircuitBreaker:
         self._probe_interval_s = _FIRST_PROBE_INTERVAL_S
         self.is_open = False
 
+    @property
+    def has_failures(self) -> bool:
+        """Whether there was a failure since the last success that ended a streak; always true during an outage."""
+        return self._first_failure_s is not None
+
     def delay_s(self, now_s: float) -> float:
         """Return the seconds until an attempt may be sent; 0 or less is now."""
         return self._next_probe_s - now_s if self.is_open else 0.0

@@ -49,7 +49,11 @@ class FailurePolicy:
     """A state machine that takes outcomes, and returns dispositions and delays.
 
     ``stop_reason`` is None until the run stops. ``decisions`` holds the rows that are no longer held, with their
-    dispositions; the caller applies and removes them.
+    dispositions; the caller applies and removes them. ``active_rows`` counts the rows in progress; the caller keeps it.
+    ``max_in_flight`` is the most attempts in flight now: fewer if the service throttles, none once the run stops.
+
+    While ``is_calm``, no failure has an effect any more: a success and the end of a row change nothing, and the caller
+    need not report them. Unless ``is_paced``, an attempt may be sent immediately, and need not be reported either.
     """
 
     def __init__(self, limits: Limits, utc_us: Callable[[], int]) -> None:
@@ -60,7 +64,11 @@ class FailurePolicy:
         self._breaker = CircuitBreaker(limits.max_concurrency)
         self._request_rate = RateLimiter(limits.requests_per_minute)
         self._character_rate = RateLimiter(limits.characters_per_minute)
-        self._active_rows = 0
+        self._has_rate = (limits.requests_per_minute or limits.characters_per_minute) is not None
+        self.active_rows = 0
+        self.max_in_flight = limits.max_concurrency
+        self.is_calm = False
+        self.is_paced = True
         self._has_more_input = True
         self._has_succeeded = False
         self._last_failure = ""
@@ -72,22 +80,12 @@ class FailurePolicy:
         self.decisions: list[tuple[RetryState, Disposition]] = []
         self.notices = Notices(limits.max_outage_s)
 
-    @property
-    def max_in_flight(self) -> int:
-        """The most attempts in flight now: the limit, or fewer if the service throttles."""
-        return self._concurrency.limit
-
-    def on_row_start(self) -> None:
-        """Count one more active row."""
-        self._active_rows += 1
-
     def input_exhausted(self) -> None:
         """Record that no more rows will start: the active rows can be judged only by each other."""
         self._has_more_input = False
 
     def on_row_end(self, row: RetryState, now_s: float) -> None:
-        """Count one active row less; decide if only held rows are left."""
-        self._active_rows -= 1
+        """Forget a row that is no longer active; decide if only held rows are left."""
         for pending in (self._pending_suspects, self._pending_exhausted):
             if row in pending:
                 pending.remove(row)  # the task that waited for its disposition was cancelled
@@ -123,9 +121,25 @@ class FailurePolicy:
         self._clear_suspicion()
         if self._pending_exhausted:
             self._decide(self._pending_exhausted, Disposition.REJECT)
+        self._set_calm(is_calm=self._has_recovered(now_s))
+
+    def _has_recovered(self, now_s: float) -> bool:
+        """Return whether no failure has an effect any more, after a success."""
+        is_at_full_rate = self._concurrency.is_at_maximum and self._throttle_pause.is_reset(now_s)
+        return is_at_full_rate and not (self._breaker.has_failures or self.notices.is_open or self.stop_reason)
+
+    def _set_calm(self, *, is_calm: bool) -> None:
+        self.is_calm = is_calm
+        self.is_paced = self._has_rate or not is_calm
+        self.max_in_flight = self._concurrency.limit if self.stop_reason is None else 0
 
     def on_failure(self, row: RetryState, error: ServiceError, now_s: float, *, sent_at_s: float) -> Disposition:
         """Record a failure; return the disposition of its row."""
+        disposition = self._judge(row, error, now_s, sent_at_s)
+        self._set_calm(is_calm=False)
+        return disposition
+
+    def _judge(self, row: RetryState, error: ServiceError, now_s: float, sent_at_s: float) -> Disposition:
         if isinstance(error, ThrottledError):
             return self._on_throttle(error, now_s, sent_at_s)
         is_without_audio = isinstance(error, UnreadableError) or error.code in _WITHOUT_AUDIO_CODES
@@ -145,6 +159,7 @@ class FailurePolicy:
         """Permit no more attempts; the first reason stays."""
         if self.stop_reason is None:
             self.stop_reason = reason
+        self._set_calm(is_calm=False)
 
     def _on_throttle(self, error: ThrottledError, now_s: float, sent_at_s: float) -> Disposition:
         self._concurrency.on_throttle(is_new=self._throttle_pause.is_new(sent_at_s))
@@ -208,7 +223,7 @@ class FailurePolicy:
         return self._hold(row, self._pending_suspects, now_s)
 
     def _hold(self, row: RetryState, pending: list[RetryState], now_s: float) -> Disposition:
-        if self._active_rows <= 1:
+        if self.active_rows <= 1:
             return Disposition.REJECT
         pending.append(row)
         self._decide_if_all_pending(now_s)
@@ -217,11 +232,11 @@ class FailurePolicy:
     def _decide_if_all_pending(self, now_s: float) -> None:
         """Decide about held rows when all active rows are held, so that no other outcome will come."""
         pending_rows = len(self._pending_suspects) + len(self._pending_exhausted)
-        if not pending_rows or pending_rows < self._active_rows:
+        if not pending_rows or pending_rows < self.active_rows:
             return
         if self._pending_suspects:  # as they end, this is called again for the others
             self._decide(self._pending_suspects, Disposition.REJECT)
-        elif self._active_rows == 1:
+        elif self.active_rows == 1:
             self._decide(self._pending_exhausted, Disposition.REJECT)
         else:
             self._breaker.trip(now_s)
@@ -248,7 +263,7 @@ class FailurePolicy:
         if self._has_more_input or self.stop_reason is not None:
             return False
         has_waited = self._breaker.outage_s(now_s) > self._limits.max_outage_s * _LAST_ROWS_OUTAGE_SHARE
-        are_few = self._active_rows < MIN_FAILING_ROWS and self._has_succeeded
+        are_few = self.active_rows < MIN_FAILING_ROWS and self._has_succeeded
         return has_waited and (are_few or self._breaker.contradicted_streaks(row) > 0)
 
     def _check_outage(self, now_s: float) -> None:

@@ -1,7 +1,10 @@
 """Permit attempts one by one: a thin asyncio layer over the rules of ``failure_policy.py``.
 
-A permit is held, by ``async with``, from before an attempt is sent until its outcome is settled. Rows are served first
-come, first served, so that each probe of an outage is another row's.
+A permit is held, by ``with``, from before an attempt is sent until its outcome is settled. Rows are served first come,
+first served, so that each probe of an outage is another row's.
+
+While no failure has an effect and no cap limits the spending, a permit is given and returned without the rules: each of
+their calls would cost a row about as much as a whole guard of plain attributes.
 """
 
 from __future__ import annotations
@@ -9,9 +12,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
+
+from msgspec import Struct
 
 from tts_pipeline.attempt import Attempt, Settlement
 from tts_pipeline.config import Limits
@@ -25,7 +29,7 @@ from tts_pipeline.log import logger
 MakeAttempt = Callable[[], Attempt]
 """Makes the record of an attempt that is about to be sent."""
 
-_Waiter = tuple[RetryState, MakeAttempt, "asyncio.Future[Attempt]"]
+_Waiter = tuple[RetryState, MakeAttempt, "asyncio.Future[Permit]"]
 
 
 class Limiter:
@@ -46,8 +50,17 @@ class Limiter:
         """Count a row as active while the block runs: ``with limiter.admit() as row: ...``."""
         return Admission(self)
 
-    def permit(self, row: RetryState, make_attempt: MakeAttempt) -> Permit:
-        """Permit one attempt: ``async with limiter.permit(row, make_attempt) as attempt: ...``.
+    def try_permit(self, row: RetryState, make_attempt: MakeAttempt) -> Permit | None:
+        """Permit one attempt now; None if its row has to wait: then await ``wait_for_permit``.
+
+        ::
+
+            permit = limiter.try_permit(row, make_attempt) or await limiter.wait_for_permit(row, make_attempt)
+            try:
+                with permit: ...
+            except ServiceError as error:
+                await limiter.wait_for_disposition(row, error)
+                raise
 
         The block's end is the attempt's outcome: without an exception it succeeded, with a ``ServiceError`` it failed,
         and any other exception (cancelled, disk full) says nothing about the service. After a failure,
@@ -55,12 +68,25 @@ class Limiter:
 
         ``make_attempt`` is called when the row's turn comes, so that the start and the price are those of sending. The
         attempt's upper bound is then reserved; a row whose attempt does not fit waits until reservations are freed.
+        """
+        return None if self._waiters else self._try_permit(row, make_attempt)
+
+    async def wait_for_permit(self, row: RetryState, make_attempt: MakeAttempt) -> Permit:
+        """Wait for a row's turn; see ``try_permit``.
 
         Raises:
             StoppedError: Nothing is sent any more; or the attempt does not fit and no reservation can be freed.
-            FatalError: In place of the block's own error, if other rows show that all rows fail with it.
         """
-        return Permit(self, row, make_attempt)
+        self._raise_if_stopped()
+        turn: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
+        self._waiters.append((row, make_attempt, turn))
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self._budget.release(turn.result().attempt)
+                self._free_slot()  # the turn came together with the cancellation: pass it on
+            raise
 
     def refuse_beyond_cap(self, characters: int) -> None:
         """Stop before the first request of a text that costs more than the rest of the cap even at the least."""
@@ -68,10 +94,6 @@ class Limiter:
         if refusal is not None:
             self.stop(refusal)
             self._raise_if_stopped()
-
-    def settle(self, settlement: Settlement) -> None:
-        """Count an attempt's real cost, within its permit. An unsettled attempt counts at its upper bound."""
-        self._budget.settle(settlement)
 
     async def sleep(self, seconds: float) -> None:
         """Sleep for some seconds, or until the run stops."""
@@ -104,83 +126,86 @@ class Limiter:
         self.policy.on_row_end(row, self._clock.monotonic_s())
         self._apply_decisions()
 
-    async def acquire(self, row: RetryState, make_attempt: MakeAttempt) -> tuple[Attempt, float]:
-        """Wait for a row's turn; return its attempt and the time of its turn. Every call ends in ``finish_attempt``."""
-        attempt = None if self._waiters else self._try_acquire(row, make_attempt)
-        if attempt is None:
-            self._raise_if_stopped()
-            turn: asyncio.Future[Attempt] = asyncio.get_running_loop().create_future()
-            self._waiters.append((row, make_attempt, turn))
-            try:
-                attempt = await turn
-            except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled() and turn.exception() is None:
-                    self._budget.release(turn.result())
-                    self._free_slot()  # the turn came together with the cancellation: pass it on
-                raise
-        return attempt, self._clock.monotonic_s()
-
     def _free_slot(self) -> None:
         self.in_flight -= 1
-        self._wake_waiters()
+        if self._waiters:
+            self._wake_waiters()
 
-    def finish_attempt(self, row: RetryState, attempt: Attempt, error: BaseException | None, sent_at_s: float) -> None:
+    def finish_attempt(self, permit: Permit, error: BaseException | None) -> None:
         """Learn from an attempt's outcome, and give its slot to the next attempt."""
-        self._budget.abandon(attempt)
+        if permit.settlement is None:
+            self._budget.abandon(permit.attempt)
+        else:
+            self._budget.settle(permit.settlement)
+        if error is not None or not self.policy.is_calm:
+            self._learn(permit, error)
+        self._free_slot()
+
+    def _learn(self, permit: Permit, error: BaseException | None) -> None:
+        row, now_s = permit.row, self._clock.monotonic_s()
         if error is None:
-            self.policy.on_success(self._clock.monotonic_s(), sent_at_s=sent_at_s)
+            self.policy.on_success(now_s, sent_at_s=permit.sent_at_s)
         elif isinstance(error, ServiceError):
-            row.disposition = self.policy.on_failure(row, error, self._clock.monotonic_s(), sent_at_s=sent_at_s)
+            row.disposition = self.policy.on_failure(row, error, now_s, sent_at_s=permit.sent_at_s)
             if row.disposition is Disposition.PENDING:
                 self._pending[row] = asyncio.get_running_loop().create_future()
         self._apply_decisions()
-        self._free_slot()
 
-    async def wait_for_disposition(self, row: RetryState) -> None:
-        """Wait until the outcomes of other rows decide about a row."""
-        try:
-            row.disposition = await self._pending[row]
-        finally:
-            del self._pending[row]
+    async def wait_for_disposition(self, row: RetryState, error: ServiceError) -> None:
+        """Wait until the outcomes of other rows decide about a failed row, if they have to.
 
-    def _try_acquire(self, row: RetryState, make_attempt: MakeAttempt) -> Attempt | None:
-        max_in_flight = min(self.policy.max_in_flight, self._budget.max_in_flight)
-        if self.in_flight >= max_in_flight or self.policy.stop_reason is not None:
+        Raises:
+            StoppedError: Nothing is sent any more.
+            FatalError: Other rows show that all rows fail with this error, which is not fatal by itself.
+        """
+        if row.disposition is Disposition.PENDING:
+            try:
+                row.disposition = await self._pending[row]
+            finally:
+                del self._pending[row]
+        if row.disposition is Disposition.FATAL and not isinstance(error, FatalError):
+            raise _as_fatal(error) from None
+
+    def _try_permit(self, row: RetryState, make_attempt: MakeAttempt) -> Permit | None:
+        policy, budget = self.policy, self._budget
+        if self.in_flight >= policy.max_in_flight or self.in_flight >= budget.max_in_flight:
             return None
         now_s = self._clock.monotonic_s()
-        delay_s = self.policy.delay_s(now_s)
-        if delay_s > 0:
+        if policy.is_paced and (delay_s := policy.delay_s(now_s)) > 0:
             self._set_timer(now_s, delay_s)
             return None
         attempt = make_attempt()
-        if not self._budget.has_room_beside(attempt):
+        if (budget.is_capped and not budget.has_room_beside(attempt)) or not budget.reserve(attempt):
+            self._stop_if_never_fits(attempt)
             return None
-        if not self._budget.reserve(attempt):
-            refusal = self._budget.refusal(attempt)
-            if refusal is not None:
-                self.stop(refusal)
-            return None
-        self.policy.on_sent(row, now_s)
+        if policy.is_paced:
+            policy.on_sent(row, now_s)
         self.in_flight += 1
-        return attempt
+        return Permit(self, row, attempt, now_s)
+
+    def _stop_if_never_fits(self, attempt: Attempt) -> None:
+        refusal = self._budget.refusal(attempt)
+        if refusal is not None:
+            self.stop(refusal)
 
     def _wake_waiters(self) -> None:
-        while self._waiters:
+        while self._waiters and self.in_flight < self.policy.max_in_flight:
             row, make_attempt, turn = self._waiters[0]
             if turn.done():  # its waiter was cancelled
                 self._waiters.popleft()
                 continue
             try:
-                attempt = self._try_acquire(row, make_attempt)
+                permit = self._try_permit(row, make_attempt)
             except Exception as error:
                 self._waiters.popleft()
                 turn.set_exception(error)
                 continue
-            if attempt is None:
+            if permit is None:
                 break
             self._waiters.popleft()
-            turn.set_result(attempt)
-        self._apply_decisions()
+            turn.set_result(permit)
+        if not self.policy.is_calm:
+            self._apply_decisions()
 
     def _set_timer(self, now_s: float, delay_s: float) -> None:
         if self._timer is not None and not self._timer.done():
@@ -223,50 +248,48 @@ class Limiter:
             raise _copy_of(self.policy.stop_reason)
 
 
-@dataclass(slots=True)
 class Admission:
     """A row from its first attempt to its outcome. No ``@contextmanager``: its generator costs 2 us a row."""
 
-    limiter: Limiter
-    row: RetryState = field(default_factory=RetryState)
+    __slots__ = ("_limiter", "_row")
+
+    def __init__(self, limiter: Limiter) -> None:
+        self._limiter = limiter
+        self._row = RetryState()
 
     def __enter__(self) -> RetryState:
-        self.limiter.policy.on_row_start()
-        return self.row
+        self._limiter.policy.active_rows += 1
+        return self._row
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.limiter.end_row(self.row)
+        policy = self._limiter.policy
+        policy.active_rows -= 1
+        if not policy.is_calm:
+            self._limiter.end_row(self._row)
 
 
-@dataclass(slots=True)
-class Permit:
-    """The right to send one attempt; the attempt's upper bound is reserved."""
+class Permit(Struct, eq=False):
+    """The right to send one attempt; the attempt's upper bound is reserved.
+
+    ``sent_at_s`` is the time of the row's turn. The holder sets ``settlement`` when the attempt's end is known; without
+    it the attempt counts at its upper bound.
+    """
 
     limiter: Limiter
     row: RetryState
-    make_attempt: MakeAttempt
-    attempt: Attempt | None = None
-    sent_at_s: float = 0.0
+    attempt: Attempt
+    sent_at_s: float
+    settlement: Settlement | None = None
 
-    async def __aenter__(self) -> Attempt:
-        attempt, self.sent_at_s = await self.limiter.acquire(self.row, self.make_attempt)
-        self.attempt = attempt
-        return attempt
+    def __enter__(self) -> Attempt:
+        return self.attempt
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self.attempt is not None
-        row = self.row
-        self.limiter.finish_attempt(row, self.attempt, error, self.sent_at_s)
-        if not isinstance(error, ServiceError):
-            return
-        if row.disposition is Disposition.PENDING:
-            await self.limiter.wait_for_disposition(row)
-        if row.disposition is Disposition.FATAL and not isinstance(error, FatalError):
-            raise _as_fatal(error) from None
+        self.limiter.finish_attempt(self, error)
 
 
 def _as_fatal(error: ServiceError) -> FatalError:

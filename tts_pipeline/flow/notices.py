@@ -27,6 +27,11 @@ class Notices:
         self._has_announced_outage = False
         self.messages: list[str] = []
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the end of a trouble is still to be announced."""
+        return self._pause_until_s is not None or self._has_announced_outage
+
     def on_pause(self, now_s: float, seconds: float) -> None:
         """Announce a pause of so many seconds."""
         if seconds < _MIN_PAUSE_NOTICE_S:

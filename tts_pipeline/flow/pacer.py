@@ -14,20 +14,19 @@ class Pacer:
 
     Permits are given at the permitted rate, but between a permit and its request the attempt is written to disk, which
     takes 1 to 100 ms. Without the pacer, two requests whose permits were well apart could leave together, and a service
-    that enforces its rate smoothly would answer the second with a 429. Most requests do not wait here.
+    that enforces its rate smoothly would answer the second with a 429. Most requests do not wait here, and none needs
+    to unless ``is_limited``.
     """
 
     def __init__(self, limits: Limits, clock: Clock) -> None:
         self._request_rate = RateLimiter(limits.requests_per_minute)
         self._character_rate = RateLimiter(limits.characters_per_minute)
         self._clock = clock
-        self._is_limited = (limits.requests_per_minute or limits.characters_per_minute) is not None
+        self.is_limited = (limits.requests_per_minute or limits.characters_per_minute) is not None
         self._lock = asyncio.Lock()  # first come, first served
 
     async def wait(self, characters: int) -> None:
         """Wait until a request of so many characters may leave; record that it leaves."""
-        if not self._is_limited:
-            return
         async with self._lock:
             while (delay_s := self._delay_s()) > 0:
                 await self._clock.sleep(delay_s)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import Enum, auto
+
+from msgspec import Struct, field
 
 
 class Disposition(Enum):
@@ -21,8 +22,7 @@ class Disposition(Enum):
     """No row can succeed."""
 
 
-@dataclass(eq=False, slots=True)
-class RetryState:
+class RetryState(Struct, eq=False):
     """One utterance on its way through the client; compared by identity.
 
     ``characters`` is our count for its next attempt; ``retries`` counts its own waits. ``failure_streaks`` holds the

@@ -24,6 +24,10 @@ class ThrottlePause:
         """Return the seconds until sending goes on; 0 or less is now."""
         return self._until_s - now_s
 
+    def is_reset(self, now_s: float) -> bool:
+        """Return whether the pause is over and the next one is short again: then a success changes nothing."""
+        return self._until_s <= now_s and self._next_pause_s == _FIRST_PAUSE_S
+
     def is_new(self, sent_at_s: float) -> bool:
         """Return whether a 429 begins a pause: its attempt was sent after the last pause began."""
         return sent_at_s >= self._began_s
