@@ -15,12 +15,13 @@ from pathlib import Path
 from benchmarks.capacity import measure_capacity
 from benchmarks.contest import Arena
 from benchmarks.results import Results
-from benchmarks.scenarios.layers import LAYERS
+from benchmarks.scenarios.layers import CPU_BY_LAYER
 from benchmarks.scenarios.memory import MEMORY
+from benchmarks.scenarios.peers import BESIDE_PEERS
 from benchmarks.scenarios.rate import RATE
 from benchmarks.scenarios.scale import SCALE
 from benchmarks.scenarios.scenario import Scenario
-from benchmarks.scenarios.speed import SHAPE, SPEED
+from benchmarks.scenarios.speed import SPEED
 from benchmarks.scenarios.startup import RESUME, START
 from benchmarks.scenarios.stragglers import STRAGGLERS
 from benchmarks.service import LoadService, load_service
@@ -28,7 +29,8 @@ from benchmarks.settings import FULL, QUICK, Settings
 from benchmarks.tables import Table
 from tts_pipeline.errors import TtsPipelineError
 
-SCENARIOS = (SPEED, SHAPE, STRAGGLERS, MEMORY, RATE, START, RESUME, SCALE, LAYERS)
+SCENARIOS = (*SPEED, STRAGGLERS, CPU_BY_LAYER, BESIDE_PEERS, START, RESUME, MEMORY, RATE, SCALE)
+"""Contests first: an interrupted benchmark has those that are done."""
 _CAPACITY_S = 1.5
 
 
@@ -74,7 +76,7 @@ def _capacity(service: LoadService, settings: Settings, results: Results) -> Tab
         notes="Answers of base64 JSON without latency, to a client that only counts bytes. "
         "Every run measures the load service too, and warns if it is the limit.",
     )
-    for size in settings.sizes:
+    for size in (*settings.sizes, settings.large_bytes):
         capacity = measure_capacity(service, size, seconds=_CAPACITY_S)
         table.rows.append([size // 1_000, capacity.answers_per_s, f"{capacity.service_cpu_ms:.3f}"])
         results.measured.setdefault("capacity", []).append(

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from benchmarks.answers import AnswerSpec, text_of
 from benchmarks.capacity import BUSY_LIMIT
 from benchmarks.contestants.task import Task
+from benchmarks.placement import Placement, placed
 from benchmarks.service import PROJECT, LoadService
 
 TIMEOUT_S = 900.0
@@ -65,7 +66,7 @@ class Run:
 
     Args:
         rows: Rows done.
-        seconds: From reading the source to the last byte on the disk, imports excluded.
+        seconds: From reading the source, for planning or at once, to the last byte on the disk; imports excluded.
         cpu_s: CPU time of its own process, all threads, children excluded.
         peak_rss_mb: The most memory that it held.
         slots_busy: The share of its slots that were busy at the service until the source was used up.
@@ -102,13 +103,17 @@ class Course:
         answering: The answers to contestants that take JSON.
         rows: The number of rows.
         max_concurrency: Requests in flight at the same time.
+        placement: The cores of client and service.
         stop_after_s: The time after which impatient contestants stop.
+        slot_sample_s: The interval at which contestants that can count their busy slots; 0 is never.
     """
 
     answering: AnswerSpec
     rows: int
     max_concurrency: int
+    placement: Placement = Placement.FREE
     stop_after_s: float = 0.0
+    slot_sample_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,16 +157,17 @@ class Arena:
         self.log = log
 
     def contest(self, course: Course, contestants: Sequence[Contestant], rounds: Sequence[int]) -> Rounds:
-        """Run all contestants, round by round.
+        """Run all contestants, round by round; every other round in reverse, because a machine changes its speed.
 
         Args:
             course: The conditions of the runs.
-            contestants: The contestants, in the order of each round.
+            contestants: The contestants, in the order of the first round.
             rounds: The number of rounds of each contestant, in the same order.
         """
         runs: Rounds = {contestant.name: [] for contestant in contestants}
         for number in range(max(rounds)):
-            for contestant, round_count in zip(contestants, rounds, strict=True):
+            pairs = list(zip(contestants, rounds, strict=True))
+            for contestant, round_count in pairs if number % 2 == 0 else reversed(pairs):
                 if number < round_count:
                     runs[contestant.name].append(self.run(contestant, course))
         return runs
@@ -175,19 +181,23 @@ class Arena:
             destination=str(self.folder / "made"),
             max_concurrency=course.max_concurrency,
             stop_after_s=course.stop_after_s if contestant.impatient else 0.0,
+            slot_sample_s=course.slot_sample_s,
         )
         self.service.prepare(spec)
         self.service.reset()
+        command = [str(contestant.python), "-m", f"benchmarks.contestants.{contestant.module}", *task.flags()]
         try:
-            measured = run_for_json(
-                [str(contestant.python), "-m", f"benchmarks.contestants.{contestant.module}", *task.flags()]
-            )
+            with placed(course.placement, self.service.pid):
+                measured = run_for_json(command)
         finally:
             remove(Path(task.destination))
         stats = self.service.stats()
         busy = stats.slots_busy(course.max_concurrency)
         run = Run(**measured, slots_busy=busy, service_cpu=stats.cpu_s / measured["seconds"])
-        self.log(f"{contestant.name:<16} {run.rows:>9,} rows {run.seconds:6.1f} s {run.rows_per_s:7.0f} rows/s")
+        self.log(
+            f"{contestant.name:<16} {run.rows:>9,} rows {run.seconds:6.1f} s {run.rows_per_s:7.0f} rows/s "
+            f"{run.cpu_ms_per_row:6.3f} ms/row"
+        )
         if run.service_cpu > BUSY_LIMIT:
             self.warn(f"WARNING: the load service was {run.service_cpu:.0%} busy: it may be the limit, not the client")
         return run
@@ -221,6 +231,7 @@ def run_for_json(command: Sequence[str]) -> dict[str, Any]:
         text=True,
         timeout=TIMEOUT_S,
         check=False,
+        start_new_session=True,  # of its own share of a core, beside what else runs
     )
     if process.returncode != 0:
         raise RuntimeError(f"{' '.join(command[:3])} failed:\n{process.stderr[-2_000:]}")

@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.contest import BARE, Spread
 from benchmarks.promises import check_promises
 from benchmarks.scenarios.scenario import Outcome
-from benchmarks.tables import Table
+from benchmarks.tables import Table, format_cell
 
 _GIB = 1 << 30
 
@@ -59,7 +60,8 @@ class Results:
         }
         document = {**facts, "promised": self.promised, "measured": self.measured}
         (folder / "results.json").write_text(json.dumps(document, indent=1) + "\n")
-        (folder / "results.md").write_text("\n".join([*_head(facts), promises, *self._pages]))
+        page = [*_head(facts), *_measure_of_machine(self.measured), promises, *self._pages]
+        (folder / "results.md").write_text("\n".join(page))
 
     def _print(self, text: str) -> None:
         print(text, flush=True)
@@ -73,6 +75,29 @@ def machine() -> dict[str, float]:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         "memory_gib": round(memory / _GIB, 1),
     }
+
+
+def _measure_of_machine(measured: Any) -> Iterator[str]:
+    """Yield what the bare script's CPU says of the machine, as people compare it with theirs."""
+    by_size: dict[int, list[float]] = {}
+    for audio_bytes, cpu_ms in _script_cpu(measured):
+        by_size.setdefault(audio_bytes, []).append(cpu_ms)
+    figures = [f"{format_cell(Spread.of(each))} with {size // 1_000} KB" for size, each in sorted(by_size.items())]
+    if figures:
+        yield (
+            "The measure of the machine: CPU ms a row of the bare script, median (least-most) of all its runs: "
+            f"{'; '.join(figures)}.\n"
+        )
+
+
+def _script_cpu(measured: Any) -> Iterator[tuple[int, float]]:
+    """Yield bytes of audio and CPU ms a row of each run of the bare script in a contest."""
+    if isinstance(measured, dict) and "audio_bytes" in measured and BARE.name in measured.get("clients", {}):
+        for run in measured["clients"][BARE.name]["runs"]:
+            yield measured["audio_bytes"], 1_000 * run["cpu_s"] / run["rows"]
+    elif isinstance(measured, dict | list):
+        for each in measured.values() if isinstance(measured, dict) else measured:
+            yield from _script_cpu(each)
 
 
 def _versions(measured: Any) -> Iterator[tuple[str, str]]:

@@ -49,10 +49,12 @@ class LoadService:
 
     Args:
         origin: ``http://host:port``.
+        pid: Its process.
     """
 
-    def __init__(self, origin: str) -> None:
+    def __init__(self, origin: str, pid: int) -> None:
         self.origin = origin
+        self.pid = pid
 
     def prepare(self, spec: AnswerSpec) -> None:
         """Request an answer once, so that the first measured answer is as fast as all others."""
@@ -83,6 +85,6 @@ def load_service() -> Iterator[LoadService]:
         assert process.stdout is not None
         assert process.stdin is not None
         try:
-            yield LoadService(process.stdout.readline().strip())
+            yield LoadService(process.stdout.readline().strip(), process.pid)
         finally:
             process.stdin.close()

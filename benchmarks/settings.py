@@ -12,12 +12,14 @@ class Settings:
     Args:
         latency_ms: The latency of the load service.
         concurrencies: Numbers of requests in flight.
-        sizes: Bytes of audio in an answer.
+        sizes: Bytes of audio in an answer that is spoken of in all shapes.
+        large_bytes: Bytes of audio in a large answer, which comes as base64.
         run_s: The length of a run at the service's speed, which decides its rows.
+        least_rows: The fewest rows of a run, so that what a job does once weighs little.
         rounds: Rounds of the bare script and of ours.
-        peer_rounds: Rounds of the other contestants.
+        pinned_rounds: Rounds of these two with a core for each side, and on a slow machine.
+        peer_concurrencies: Requests in flight beside the other contestants, which have one round.
         peer_s: The time after which another contestant stops.
-        shape_bytes: Bytes of audio in the comparison of shapes.
         usual_concurrency: Requests in flight if one setting is enough.
         memory_rows: Rows of a small and of a large job.
         memory_bytes: Bytes of audio in the answers to these.
@@ -30,32 +32,37 @@ class Settings:
         scale_rows: Rows of the large job.
         scale_files: Files of its source.
         scale_run_rows: Rows of the run that measures the memory of large parts.
+        profile_rounds: Runs of each profile.
     """
 
     latency_ms: int = 200
     concurrencies: tuple[int, ...] = (32, 128, 256)
-    sizes: tuple[int, ...] = (20_000, 200_000)
-    run_s: float = 15.0
+    sizes: tuple[int, ...] = (20_000, 48_000)
+    large_bytes: int = 200_000
+    run_s: float = 5.0
+    least_rows: int = 1_600
     rounds: int = 2
-    peer_rounds: int = 1
-    peer_s: float = 8.0
-    shape_bytes: int = 48_000
+    pinned_rounds: int = 1
+    peer_concurrencies: tuple[int, ...] = (32, 256)
+    peer_s: float = 6.0
     usual_concurrency: int = 128
     memory_rows: tuple[int, int] = (10_000, 100_000)
     memory_bytes: int = 20_000
     straggler_s: float = 12.0
     requests_per_minute: int = 1_200
-    rate_s: float = 45.0
+    rate_s: float = 30.0
     done_rows: tuple[int, int] = (1_000, 1_000_000)
     start_rows: int = 100_000
     tries: int = 5
     scale_rows: int = 10_000_000
     scale_files: int = 10_000
-    scale_run_rows: int = 20_000
+    scale_run_rows: int = 10_000
+    profile_rounds: int = 2
 
     def rows(self, max_concurrency: int, *, run_s: float | None = None) -> int:
-        """Return the number of rows of a run."""
-        return int(max_concurrency * 1_000 / self.latency_ms * (run_s or self.run_s))
+        """Return the number of rows of a run of ``run_s``; None is the usual length."""
+        rows = int(max_concurrency * 1_000 / self.latency_ms * (run_s or self.run_s))
+        return rows if run_s else max(rows, self.least_rows)
 
     def expected_s(self, rows: int, max_concurrency: int) -> float:
         """Return the approximate length of a run in seconds, with the start of its process."""
@@ -64,17 +71,17 @@ class Settings:
 
 USUAL_ROWS_PER_S = 850
 """The speed of the bare script on two cores, only to estimate the time of all benchmarks."""
-PROCESS_S = 2.0
+PROCESS_S = 1.5
 
 FULL = Settings()
 QUICK = replace(
     FULL,
-    sizes=(20_000,),
-    concurrencies=(32, 256),
-    run_s=2.0,
-    rounds=2,
-    peer_rounds=1,
-    peer_s=4.0,
+    concurrencies=(256,),
+    run_s=1.5,
+    least_rows=500,
+    rounds=1,
+    peer_concurrencies=(256,),
+    peer_s=3.0,
     memory_rows=(2_000, 10_000),
     straggler_s=4.0,
     rate_s=10.0,
@@ -84,4 +91,5 @@ QUICK = replace(
     scale_rows=1_000_000,
     scale_files=1_000,
     scale_run_rows=4_000,
+    profile_rounds=1,
 )

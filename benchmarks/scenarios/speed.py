@@ -1,91 +1,103 @@
-"""Measure rows per second and CPU per row, beside other clients."""
+"""Measure CPU and rows per second beside the bare script's, for each size, shape, load and placement."""
 
 from __future__ import annotations
 
+from functools import partial
+
 from benchmarks.answers import SHAPES, AnswerSpec
-from benchmarks.contest import BARE, OURS, PEERS, TUNED, Arena, Course, Rounds
+from benchmarks.contest import BARE, OURS, Arena, Course
+from benchmarks.placement import NOTES, Placement, possible_placements
 from benchmarks.scenarios.scenario import CPU, ROWS_PER_S, Outcome, Scenario, as_json, compare, peak_mb
-from benchmarks.settings import PROCESS_S, Settings
-from benchmarks.tables import Cell, Table
+from benchmarks.settings import FULL, Settings
+from benchmarks.tables import Table
 
-_COLUMNS = ("client", "rows/s", "x script", "CPU ms/row", "x script's", "peak MB")
-
-
-def _expected_s(settings: Settings) -> float:
-    runs = 2 * settings.rounds + settings.peer_rounds
-    own_s = sum(settings.expected_s(settings.rows(each), each) for each in settings.concurrencies) * runs
-    peers = len(settings.concurrencies) * len(PEERS) * settings.peer_rounds * (settings.peer_s + PROCESS_S)
-    return len(settings.sizes) * (own_s + peers)
-
-
-def _run(arena: Arena, settings: Settings) -> Outcome:
-    tables, measured, promised = [], [], {}
-    for size in settings.sizes:
-        table = Table(
-            f"Rows a second, answers of {size // 1_000} KB",
-            ("in flight", *_COLUMNS),
-            notes="Median (least-most) of the rounds. The script reads JSON and base64 by the standard library; beside "
-            "it stands the same with orjson and pybase64. Scripts, httpx and ours are answered with base64 JSON; "
-            "openai and litellm, which take nothing else, with the bytes. Seconds are from reading the source to the "
-            "last byte on the disk; ours are the run's own, without planning. CPU is that of the whole process.",
-        )
-        for most in settings.concurrencies:
-            course = Course(
-                AnswerSpec(audio_bytes=size, latency_ms=settings.latency_ms), settings.rows(most), most, settings.peer_s
-            )
-            others = (TUNED, *PEERS)
-            many, few = settings.rounds, settings.peer_rounds
-            rounds = arena.contest(course, (BARE, OURS, *others), (many, many, *[few] * len(others)))
-            table.rows.extend((most, *row) for row in table_rows(rounds))
-            measured.append({"audio_bytes": size, "max_concurrency": most, "clients": as_json(rounds)})
-            promised.update(_promised(rounds, f"{most}, {size // 1_000} KB"))
-        tables.append(table)
-    return Outcome(tables, measured, promised)
+_COLUMNS = (
+    "shape",
+    "in flight",
+    "cores",
+    "CPU x script's",
+    "CPU ms/row",
+    "script's",
+    "rows/s x script's",
+    "rows/s",
+    "script's",
+    "peak MB",
+    "script's",
+)
+_SLOW_SHAPE = "raw"
+"""The shape whose answers the script reads with the least CPU."""
 
 
-def table_rows(rounds: Rounds) -> list[list[Cell]]:
-    """Return a table's rows, one for each contestant."""
-    rows: list[list[Cell]] = []
-    for name, runs in rounds.items():
-        spreads = compare(rounds, name)
-        figures: list[Cell] = [spreads[key] for key in (ROWS_PER_S, f"{ROWS_PER_S}_ratio", CPU, f"{CPU}_ratio")]
-        rows.append([name, *figures, peak_mb(runs)])
-    return rows
+def _courses(settings: Settings, audio_bytes: int) -> list[Course]:
+    """Return the courses of one size: free and pinned each; the lightest shape also on a slow machine."""
+    shapes = SHAPES if audio_bytes in settings.sizes else SHAPES[:1]
+    first, last = settings.concurrencies[0], settings.concurrencies[-1]
+    placements = possible_placements()
+    return [
+        Course(AnswerSpec(shape, audio_bytes, settings.latency_ms), settings.rows(most), most, placement)
+        for shape in shapes
+        for most in settings.concurrencies
+        for placement in placements
+        if placement is not Placement.SLOW or (shape == _SLOW_SHAPE and most in {first, last})
+    ]
 
 
-def _promised(rounds: Rounds, load: str) -> dict[str, float]:
-    comparison = compare(rounds, OURS.name)
-    figures = {
-        f"rows/s x script at {load}": comparison[f"{ROWS_PER_S}_ratio"].median,
-        f"CPU x script at {load}": comparison[f"{CPU}_ratio"].median,
-        f"peak MB at {load}": peak_mb(rounds[OURS.name]),
-    }
-    for peer in PEERS:
-        others = compare(rounds, peer.name)[ROWS_PER_S].median
-        figures[f"rows/s x {peer.name} at {load}"] = comparison[ROWS_PER_S].median / others
-    return figures
+def _rounds(settings: Settings, course: Course) -> int:
+    return settings.rounds if course.placement is Placement.FREE else settings.pinned_rounds
 
 
-SPEED = Scenario("speed", "How fast, and at what cost, beside what people use instead?", _expected_s, _run)
-
-
-def _shapes_expected_s(settings: Settings) -> float:
-    one_s = settings.expected_s(settings.rows(settings.usual_concurrency), settings.usual_concurrency)
-    return len(SHAPES) * 2 * settings.rounds * one_s
-
-
-def _run_shapes(arena: Arena, settings: Settings) -> Outcome:
-    most, rounds_each = settings.usual_concurrency, settings.rounds
-    table = Table(
-        f"The shapes of an answer, {settings.shape_bytes // 1_000} KB at {most} in flight", ("shape", *_COLUMNS)
+def _expected_s(audio_bytes: int, settings: Settings) -> float:
+    return sum(
+        2 * _rounds(settings, course) * settings.expected_s(course.rows, course.max_concurrency)
+        for course in _courses(settings, audio_bytes)
     )
-    measured = []
-    for shape in SHAPES:
-        course = Course(AnswerSpec(shape, settings.shape_bytes, settings.latency_ms), settings.rows(most), most)
+
+
+def _run(audio_bytes: int, arena: Arena, settings: Settings) -> Outcome:
+    size = f"{audio_bytes // 1_000} KB"
+    table = Table(
+        f"Beside the bare script, answers of {size}",
+        _COLUMNS,
+        notes="Ours, and beside it the bare script: aiohttp, no retries, all in memory, one Parquet file at the end. "
+        "Ratios are those of a round. Median (least-most) of the rounds. CPU is that of the whole process with all its "
+        "threads, planning and publishing included, imports excluded; seconds are from reading the source to the last "
+        f"byte on the disk. {NOTES}",
+    )
+    measured, promised = [], {}
+    if len(possible_placements()) == 1:
+        arena.warn("WARNING: no two cores to choose from: pinned and slow contests are left out")
+    for course in _courses(settings, audio_bytes):
+        shape, most, rounds_each = course.answering.shape, course.max_concurrency, _rounds(settings, course)
         rounds = arena.contest(course, (BARE, OURS), (rounds_each, rounds_each))
-        table.rows.extend((shape, *row) for row in table_rows(rounds))
-        measured.append({"shape": shape, "max_concurrency": most, "clients": as_json(rounds)})
-    return Outcome([table], measured)
+        own, script = compare(rounds, OURS.name), compare(rounds, BARE.name)
+        ratios = own[f"{CPU}_ratio"], own[f"{ROWS_PER_S}_ratio"]
+        table.rows.append(
+            [
+                *(shape, most, course.placement),
+                *(ratios[0], own[CPU].median, script[CPU].median),
+                *(ratios[1], own[ROWS_PER_S].median, script[ROWS_PER_S].median),
+                *(peak_mb(rounds[OURS.name]), peak_mb(rounds[BARE.name])),
+            ]
+        )
+        load = {"audio_bytes": audio_bytes, "shape": shape, "max_concurrency": most, "placement": course.placement}
+        measured.append({**load, "clients": as_json(rounds)})
+        case = f"at {most}, {size} {shape}"
+        if course.placement is Placement.FREE:
+            promised[f"CPU x script {case}"] = ratios[0].median
+            promised[f"peak MB {case}"] = peak_mb(rounds[OURS.name])
+        if course.placement is not Placement.SLOW:
+            pinned = ", pinned" if course.placement is Placement.PINNED else ""
+            promised[f"rows/s x script {case}{pinned}"] = ratios[1].median
+    return Outcome([table], measured, promised)
 
 
-SHAPE = Scenario("shapes", "Does it matter in which shape the audio comes?", _shapes_expected_s, _run_shapes)
+SPEED = tuple(
+    Scenario(
+        f"speed-{audio_bytes // 1_000}",
+        f"How much CPU, and how fast, beside a bare script, with answers of {audio_bytes // 1_000} KB?",
+        partial(_expected_s, audio_bytes),
+        partial(_run, audio_bytes),
+    )
+    for audio_bytes in (*FULL.sizes, FULL.large_bytes)
+)
+"""One for each size, so that an interrupted benchmark has those that are done."""

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from benchmarks.answers import SLOWER, AnswerSpec
 from benchmarks.contest import BARE, OURS, Arena, Course, Spread
-from benchmarks.scenarios.scenario import ROWS_PER_S, Outcome, Scenario, as_json, compare
+from benchmarks.scenarios.scenario import CPU, ROWS_PER_S, Outcome, Scenario, as_json, compare
 from benchmarks.settings import PROCESS_S, Settings
 from benchmarks.tables import Cell, Table
 
 _SLOW_EVERY = 100
+_SLOT_SAMPLE_S = 0.1
 
 
 def _course(settings: Settings) -> Course:
     slowed = 1 + (SLOWER - 1) / _SLOW_EVERY
     rows = settings.rows(settings.usual_concurrency, run_s=settings.straggler_s / slowed)
-    return Course(AnswerSpec(latency_ms=settings.latency_ms, slow_every=_SLOW_EVERY), rows, settings.usual_concurrency)
+    spec = AnswerSpec(latency_ms=settings.latency_ms, slow_every=_SLOW_EVERY)
+    return Course(spec, rows, settings.usual_concurrency, slot_sample_s=_SLOT_SAMPLE_S)
 
 
 def _expected_s(settings: Settings) -> float:
@@ -27,18 +29,15 @@ def _run(arena: Arena, settings: Settings) -> Outcome:
     rounds = arena.contest(course, (BARE, OURS), (rounds_each, rounds_each))
     table = Table(
         f"1 % of the answers {SLOWER} times slower, {course.max_concurrency} in flight",
-        ("client", "rows/s", "x script", "slots busy at the service", "own slots busy"),
+        ("client", "CPU x script's", "CPU ms/row", "rows/s x script's", "rows/s", "slots busy at the service", "own"),
         notes="The same rows are slow for both. Slots busy: the mean share until the last request was sent, as the "
         "service saw it; and by our own count, which also holds a slot until its answer is written.",
     )
     for name, runs in rounds.items():
         spreads = compare(rounds, name)
         own = [run.more["slots_busy"] for run in runs if "slots_busy" in run.more]
-        cells: list[Cell] = [
-            spreads[ROWS_PER_S],
-            spreads[f"{ROWS_PER_S}_ratio"],
-            Spread.of([r.slots_busy for r in runs]),
-        ]
+        figures = [spreads[key] for key in (f"{CPU}_ratio", CPU, f"{ROWS_PER_S}_ratio", ROWS_PER_S)]
+        cells: list[Cell] = [*figures, Spread.of([run.slots_busy for run in runs])]
         table.rows.append([name, *cells, Spread.of(own) if own else None])
     promised = {
         "rows/s x script with stragglers": compare(rounds, OURS.name)[f"{ROWS_PER_S}_ratio"].median,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def test_a_spread_is_median_least_and_most() -> None:
 
 def test_a_task_survives_the_command_line() -> None:
     """What is handed to a contestant's process is what it reads."""
-    task = Task("http://127.0.0.1:1/raw-1-2-3", "a b.parquet", "made", 32, 1.5, 600)
+    task = Task("http://127.0.0.1:1/raw-1-2-3", "a b.parquet", "made", 32, 1.5, 600, 0.1)
     assert task_from(task.flags()) == task
 
 
@@ -47,6 +48,14 @@ def test_a_task_ends_with_its_time(tmp_path: Path) -> None:
 def test_peak_memory_is_that_of_this_process() -> None:
     """It is at least what Python and Arrow take, and not bytes or pages by mistake."""
     assert 10 < peak_rss_mb() < 100_000
+
+
+def test_a_file_holds_the_audio_of_every_row(tmp_path: Path) -> None:
+    """Not one copy of what all answers of the load service share: a script writes as many bytes as we do."""
+    task = Task("", "", str(tmp_path / "made.parquet"), 1)
+    audio = random.Random(1).randbytes(10_000)
+    assert task.save([(f"row-{number}", "text", audio) for number in range(50)]) == 50
+    assert (tmp_path / "made.parquet").stat().st_size > 50 * len(audio)
 
 
 @pytest.mark.slow

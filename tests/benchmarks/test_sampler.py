@@ -6,7 +6,7 @@ import threading
 import time
 from collections import defaultdict
 
-from benchmarks.profile import layer_of
+from benchmarks.profile import module_of
 from benchmarks.sampler import Sampler
 
 
@@ -57,10 +57,10 @@ def test_a_main_thread_that_waits_hides_nobody() -> None:
     assert looks > 10
 
 
-def test_layers_are_modules_of_ours_and_libraries() -> None:
+def test_modules_are_ours_and_libraries() -> None:
     """A file of ours is told by its module, a library's by its name, and what serves many by nobody."""
-    assert layer_of("/a/tts_pipeline/wire/response.py") == "wire/response.py"
-    assert layer_of("/v/lib/python3.11/site-packages/httpx_aiohttp/transport.py") == "httpx"
-    assert layer_of("/usr/lib/python3.11/asyncio/events.py") == "asyncio"
-    assert layer_of("/usr/lib/python3.11/json/decoder.py") is None
-    assert layer_of("<frozen importlib._bootstrap>") is None
+    assert module_of("/a/tts_pipeline/wire/response.py") == "wire/response.py"
+    assert module_of("/v/lib/python3.11/site-packages/httpx_aiohttp/transport.py") == "httpx"
+    assert module_of("/usr/lib/python3.11/asyncio/events.py") == "asyncio"
+    assert module_of("/usr/lib/python3.11/json/decoder.py") is None
+    assert module_of("<frozen importlib._bootstrap>") is None
