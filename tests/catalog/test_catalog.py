@@ -16,6 +16,14 @@ INSTRUCT = "qwen3-tts-instruct-flash"
 EXAMPLE = Path(load_catalog.__code__.co_filename).with_name("example.toml")
 
 
+def test_a_loaded_catalog_is_the_callers_own() -> None:
+    """The built-in files are read once; what one caller changes, no other sees."""
+    changed = load_catalog()
+    assert isinstance(changed.services, dict)
+    changed.services.clear()
+    assert load_catalog().service("local").name == "local"
+
+
 @pytest.mark.parametrize(
     ("name", "url", "dialect", "auth"),
     [

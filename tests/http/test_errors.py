@@ -7,12 +7,12 @@ import ssl
 from collections.abc import Iterator
 
 import aiohttp
-import httpx
 import pytest
 from aiohttp.streams import EofStream
 
 from tts_pipeline.errors import PermanentError, ServiceError, TransientError
 from tts_pipeline.http.errors import HTTP_EXCEPTIONS, RefusedAddressError, map_exception
+from tts_pipeline.http.url import InvalidUrlError
 
 
 def tree(root: type[Exception]) -> Iterator[type[Exception]]:
@@ -34,7 +34,7 @@ def made(kind: type[Exception]) -> Exception:
 
 
 @pytest.mark.parametrize(
-    "kind", [httpx.InvalidURL, *AIOHTTP, OSError, ssl.SSLError, socket.gaierror, TimeoutError, EOFError, EofStream]
+    "kind", [InvalidUrlError, *AIOHTTP, OSError, ssl.SSLError, socket.gaierror, TimeoutError, EOFError, EofStream]
 )
 def test_every_exception_of_the_stack_has_a_translation(kind: type[Exception]) -> None:
     """No exception that the HTTP stack raises about a request passes the boundary unchanged."""

@@ -36,7 +36,7 @@ def _hashes(
     hasher = RequestHasher(mapper)
     utterances = mapper.utterances(rows, keys)
     duplicates = scan_source(source, range(source.rows), mapper, scratch=folder / "scratch")
-    return hasher.hash_rows(rows, keys), [hasher.hash_utterance(utterance) for utterance in utterances], duplicates
+    return hasher.hash_rows(rows), [hasher.hash_utterance(utterance) for utterance in utterances], duplicates
 
 
 def test_rows_and_their_utterances_have_the_same_hashes(tmp_path: Path) -> None:
@@ -70,6 +70,14 @@ def test_rows_without_a_text_are_not_looked_at(tmp_path: Path) -> None:
     table = pa.table({"id": range(5), "text": pa.array([None, None, "", " ", "\t"], pa.string())})
     of_rows, _, duplicates = _hashes(tmp_path, table, {})
     assert (len(of_rows), len(duplicates)) == (0, 0)
+
+
+def test_only_repeated_requests_are_hashed_to_last(tmp_path: Path) -> None:
+    """The pass over all rows finds the candidates; what the second pass finds once, or without a text, is not one."""
+    texts = [f"Line {number % 5_990}." for number in range(6_000)] + [None, None, " ", " "]
+    table = pa.table({"id": range(len(texts)), "text": pa.array(texts, pa.string())})
+    _, of_utterances, duplicates = _hashes(tmp_path, table, {})
+    assert duplicates.tolist() == sorted(of_utterances[:10])
 
 
 def test_hashes_are_the_same_in_every_process(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tts_pipeline.errors import StorageError
-from tts_pipeline.storage.hash_partitions import PARTITIONS, HashPartitions, duplicate_hashes
+from tts_pipeline.storage.hash_partitions import PARTITIONS, HashPartitions, are_among, duplicate_hashes
 
 HASHES = st.integers(-5, 5) | st.integers(-(2**63), 2**63 - 1)
 
@@ -26,6 +26,12 @@ def test_what_stands_twice_is_found(batches: list[list[int]], memory_records: in
             partitions.add(np.array(hashes, np.int64))
         counts = Counter(hash_ for hashes in batches for hash_ in hashes)
         assert duplicate_hashes(partitions).tolist() == sorted(hash_ for hash_, n in counts.items() if n > 1)
+
+
+def test_hashes_are_looked_up_among_sorted_ones() -> None:
+    """Also those below and above all of them."""
+    found = are_among(np.array([-5, 3, 2**62]), np.array([-6, -5, 0, 3, 2**62, 2**63 - 1, -(2**63)]))
+    assert found.tolist() == [False, True, False, True, True, False, False]
 
 
 def test_what_fits_into_memory_touches_no_disk(tmp_path: Path) -> None:

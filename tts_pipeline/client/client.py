@@ -40,7 +40,7 @@ from tts_pipeline.flow.loop_batcher import LoopBatcher
 from tts_pipeline.flow.pacer import Pacer
 from tts_pipeline.flow.retry_policy import RetryPolicy
 from tts_pipeline.http.fetch import Fetcher
-from tts_pipeline.http.tls import tls_context
+from tts_pipeline.http.tls import check_certificates
 from tts_pipeline.http.transport import Timeouts, Transport
 from tts_pipeline.log import logger
 from tts_pipeline.models import Speech, Utterance
@@ -102,7 +102,7 @@ class SpeechClient:
         self._limiter = Limiter(limits, clock, budget)
         retry_policy = RetryPolicy(limits, random or Random(), self._limiter.sleep)
         authorization, route = _authorization(service), route_of(service, environment())
-        tls_context(route)
+        check_certificates(route)
         self._transport = Transport(timeouts, authorization=authorization, key_header=service.key_header, route=route)
         self._fetcher = Fetcher(service.base_url, timeouts, retry_policy, clock, route=route)
         self._is_rehearsal = service.name == LOCAL

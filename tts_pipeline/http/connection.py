@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import math
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
@@ -208,11 +209,15 @@ def _is_interim(message: RawResponseMessage) -> bool:
 class ConnectionPool(aiohttp.TCPConnector):
     """A pool with one connection for each request in flight; the limiter bounds the requests.
 
-    No connection is used again before it was silent for ``probation_s``. ``resolver`` None is the system's resolver.
+    No connection is used again before it was silent for ``probation_s``. ``make_tls`` is called when a connection needs
+    TLS: loading the certificates takes 15 ms. ``resolver`` None is the system's resolver.
     """
 
-    def __init__(self, probation_s: float, tls: ssl.SSLContext, resolver: AbstractResolver | None) -> None:
-        super().__init__(limit=0, ssl=tls, keepalive_timeout=_KEEPALIVE_S, resolver=resolver)
+    def __init__(
+        self, probation_s: float, make_tls: Callable[[], ssl.SSLContext], resolver: AbstractResolver | None
+    ) -> None:
+        super().__init__(limit=0, keepalive_timeout=_KEEPALIVE_S, resolver=resolver)
+        self._make_tls = make_tls
         self._factory = partial(self._make_protocol)
         self._probation_s = probation_s
         self._is_trusted = False
@@ -227,6 +232,9 @@ class ConnectionPool(aiohttp.TCPConnector):
         self._probation_s, self._is_trusted = math.inf, False
         if self._silence_timer is not None:
             self._silence_timer.cancel()
+
+    def _get_ssl_context(self, request: aiohttp.ClientRequest) -> ssl.SSLContext | None:
+        return self._make_tls() if request.is_ssl() else None
 
     def _make_protocol(self) -> ResponseHandler:
         return WatchedConnection(self, self._loop)

@@ -14,17 +14,17 @@ from collections.abc import Iterator
 from http import HTTPStatus
 
 import aiohttp
-import httpx
 from aiohttp.http_exceptions import ContentLengthError, HttpProcessingError, LineTooLong, TransferEncodingError
 from aiohttp.streams import EofStream
 
 from tts_pipeline.errors import FatalError, PermanentError, ServiceError, TransientError, UnreadableError
 from tts_pipeline.http.connection import HeadTooLargeError, UnsolicitedResponseError
 from tts_pipeline.http.tls import tls_failure
+from tts_pipeline.http.url import InvalidUrlError
 from tts_pipeline.wire.failure import INVALID_HTTP
 
 HTTP_EXCEPTIONS: tuple[type[Exception], ...] = (
-    httpx.InvalidURL,
+    InvalidUrlError,
     aiohttp.ClientError,
     HttpProcessingError,
     OSError,  # also ssl.SSLError, socket.gaierror and TimeoutError
@@ -33,7 +33,7 @@ HTTP_EXCEPTIONS: tuple[type[Exception], ...] = (
 )
 """All exceptions that the HTTP stack raises about a request; any other exception is a bug and is not caught."""
 
-_INVALID_URL_ERRORS = (httpx.InvalidURL, aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)
+_INVALID_URL_ERRORS = (InvalidUrlError, aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)
 _UNSENT_ERRORS = (
     aiohttp.ClientConnectorError,  # refused, DNS, TLS handshake, certificate, proxy not reached
     aiohttp.ConnectionTimeoutError,

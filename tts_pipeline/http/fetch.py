@@ -9,14 +9,13 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache, partial
 from urllib.parse import urlsplit
 
-import httpx
-
 from tts_pipeline.catalog.route import Route
 from tts_pipeline.errors import FatalError, PermanentError, ServiceError, SuspectError, TransientError
 from tts_pipeline.flow.clock import Clock
 from tts_pipeline.flow.retry_policy import RetryPolicy
 from tts_pipeline.http.address import AddressScope, GuardedResolver, allowed_scopes, is_internal_name, scope_of
 from tts_pipeline.http.transport import Timeouts, Transport
+from tts_pipeline.http.url import join_url
 from tts_pipeline.wire.audio_content import with_https
 from tts_pipeline.wire.redirect import MAX_REDIRECTS, REDIRECTS, refuse_page
 from tts_pipeline.wire.response import ParsedResponse, Response
@@ -193,9 +192,8 @@ def _location_of(outcome: Response | TransientError) -> str | None:
 
 def _join_url(base: str, target: str) -> str:
     try:
-        parsed = httpx.URL(target)
-        return with_https(str(parsed if parsed.is_absolute_url else httpx.URL(base).join(parsed)))
-    except (httpx.InvalidURL, ValueError):
+        return with_https(join_url(base, target))
+    except ValueError:
         raise _refused_url_error(base, "it redirects to an invalid URL") from None
 
 

@@ -6,8 +6,6 @@ import os
 import ssl
 from functools import lru_cache
 
-import httpx
-
 from tts_pipeline.catalog.route import Route
 from tts_pipeline.errors import ConfigurationError, FatalError
 
@@ -27,6 +25,12 @@ _LASTING_REASONS = frozenset(
 """Reasons of OpenSSL 3 (sslerr.h) that recur at every try; a handshake that was cut has none of them."""
 
 _NOT_TLS_REASONS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE"})
+
+
+def check_certificates(route: Route) -> None:
+    """Refuse a route whose files of certificates cannot be used; see ``tls_context``. Others cannot be wrong."""
+    if route.ca_file or route.cert_file or route.cert_dir:
+        tls_context(route)
 
 
 def tls_context(route: Route) -> ssl.SSLContext:
@@ -49,6 +53,8 @@ def _context(ca_file: str | None, cert_file: str | None, cert_dir: str | None) -
     if cert_file or cert_dir:
         context = ssl.create_default_context(cafile=cert_file, capath=cert_dir)
     else:
+        import httpx  # takes 26 ms: many services are reached without TLS
+
         context = httpx.create_ssl_context(trust_env=False)
     if ca_file:
         context.load_verify_locations(cafile=ca_file)

@@ -16,10 +16,9 @@ import re
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import aiohttp
-import httpx
 from aiohttp.abc import AbstractResolver
 from aiohttp.http_exceptions import BadStatusLine
 
@@ -41,6 +40,7 @@ from tts_pipeline.http.connection import (
 )
 from tts_pipeline.http.errors import HTTP_EXCEPTIONS, map_exception
 from tts_pipeline.http.tls import tls_context
+from tts_pipeline.http.url import host_of, normalize_url
 from tts_pipeline.wire.content_decoder import ContentDecoder, unsupported_coding_error
 from tts_pipeline.wire.response import Response
 
@@ -126,10 +126,10 @@ class Transport:
                 raise UnsolicitedResponseError
         except HTTP_EXCEPTIONS as error:
             may_be_sent = request_body is None or request_body.is_sent
-            proxy = _host(self._proxy_for(url) or "") or None
+            proxy = host_of(self._proxy_for(url) or "") or None
             was_reached = self._was_reached
             failure = map_exception(
-                error, host=_host(url), proxy=proxy, was_reached=was_reached, may_be_sent=may_be_sent
+                error, host=host_of(url), proxy=proxy, was_reached=was_reached, may_be_sent=may_be_sent
             )
         else:
             self._was_reached = True
@@ -146,7 +146,7 @@ class Transport:
         resolver = self._make_resolver() if self._make_resolver else None
         # The session gets no headers: aiohttp would also send them, with the key, to a proxy in clear text.
         return aiohttp.ClientSession(
-            connector=ConnectionPool(self._timeouts.probation_s, tls_context(self._route), resolver),
+            connector=ConnectionPool(self._timeouts.probation_s, partial(tls_context, self._route), resolver),
             response_class=WatchedResponse,
             timeout=self._timeout,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -164,7 +164,7 @@ class Transport:
             self._session = self._open_session()
         return self._session.request(
             method,
-            _normalize_url(url),
+            normalize_url(url),
             headers={**self._headers, **headers},
             data=body,
             allow_redirects=False,
@@ -234,16 +234,3 @@ def _headers_of(response: aiohttp.ClientResponse) -> dict[str, str]:
 def _has_second_head(reply: Response) -> bool:
     """Return whether a body that ends with the connection contains the head of a second answer."""
     return not reply.complete and reply.status < 400 and _RESPONSE_HEAD.search(reply.body) is not None
-
-
-@lru_cache(maxsize=16)
-def _normalize_url(url: str) -> str:
-    """Return a URL as httpx parses it; httpx refuses more URLs than aiohttp."""
-    return str(httpx.URL(url))
-
-
-def _host(url: str) -> str:
-    try:
-        return httpx.URL(url).host
-    except httpx.InvalidURL:
-        return ""

@@ -25,6 +25,7 @@ from tts_pipeline.errors import FatalError, StoppedError, StorageError, TtsPipel
 from tts_pipeline.job.allowance import make_allowance
 from tts_pipeline.job.contention import wait_for_others
 from tts_pipeline.job.folders import make_leases, work_dir_of
+from tts_pipeline.job.gc_tuning import gc_tuned
 from tts_pipeline.job.job import Job, Shard
 from tts_pipeline.job.prepare import prepare
 from tts_pipeline.job.prepared_job import PreparedJob
@@ -56,7 +57,8 @@ def recover_and_prepare(job: Job, *, may_grow: bool = True, sends: bool = True) 
     home = open_store(job.destination, work_dir / "staging")
     with make_leases(job, home, work_dir) as leases:
         complete_swap(home, work_dir, leases)
-    return prepare(job, may_grow=may_grow, sends=sends)
+    with gc_tuned():
+        return prepare(job, may_grow=may_grow, sends=sends)
 
 
 def run_all_parts(prepared: PreparedJob, control: RunControl) -> Report:

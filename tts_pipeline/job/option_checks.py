@@ -9,7 +9,7 @@ from tts_pipeline.catalog.route import route_of
 from tts_pipeline.catalog.service import is_loopback, refuse_plain_http
 from tts_pipeline.config import MAX_LEASE_S, UnspeakableAction
 from tts_pipeline.errors import ConfigurationError, did_you_mean
-from tts_pipeline.http.tls import tls_context
+from tts_pipeline.http.tls import check_certificates
 from tts_pipeline.job.job import Job, RunOptions
 from tts_pipeline.source.parquet_source import Source
 
@@ -47,7 +47,7 @@ def refuse_unreachable(job: Job) -> None:
             f"service {service.name!r} needs a key", hint="set its `api_key`, or take it from tts.find_service(name)"
         )
     refuse_plain_http(service)
-    tls_context(route_of(service, environment()))
+    check_certificates(route_of(service, environment()))
 
 
 def refuse_unknown_columns(job: Job, source: Source) -> None:

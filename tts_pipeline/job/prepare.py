@@ -37,7 +37,7 @@ from tts_pipeline.source.scan import scan_source
 from tts_pipeline.storage.hash_partitions import SortedHashes
 from tts_pipeline.storage.location import local_path
 from tts_pipeline.storage.open_store import open_store
-from tts_pipeline.storage.scratch import WORK_DIR_HINT, is_writable, scratch_root
+from tts_pipeline.storage.scratch import WORK_DIR_HINT, is_writable
 from tts_pipeline.storage.store import Store
 
 
@@ -210,7 +210,7 @@ def find_repeated_hashes(prepared: PreparedJob) -> SortedHashes:
 
 
 def _scan(prepared: PreparedJob) -> SortedHashes:
-    scratch = scratch_root(prepared.job.options.work_dir)
+    scratch = prepared.job.options.work_dir
     return scan_source(prepared.source, prepared.row_indices, prepared.mapper, scratch=scratch)
 
 

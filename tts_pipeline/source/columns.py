@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import pyarrow as pa
@@ -70,9 +71,13 @@ class ColumnRoles:
             ids = [f"{stem_of(name)}:{row}" for name, row in locations]
         else:
             ids = [str(value) for value in _values(rows, self.columns.utterance_id)]
+        takes = self.takes(rows)
+        return list(zip(ids, repeat(0) if takes is None else takes, strict=takes is not None))
+
+    def takes(self, rows: pa.Table) -> list[int] | None:
+        """Return the take of each row; None if no column carries it: all are 0."""
         column = self.columns.parameters.get(TAKE)
-        takes = [0] * len(ids) if column is None else [int(take or 0) for take in _values(rows, column)]
-        return list(zip(ids, takes, strict=True))
+        return None if column is None else [int(take or 0) for take in _values(rows, column)]
 
     def id_and_parameter_columns(self) -> list[str]:
         """Return the columns of ids, takes and parameters, each once: planning checks these columns."""

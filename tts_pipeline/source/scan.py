@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from tts_pipeline.errors import ConfigurationError
@@ -17,7 +19,7 @@ from tts_pipeline.source.columns import TAKE, ColumnRoles, UtteranceMapper, para
 from tts_pipeline.source.duplicates import RequestHasher
 from tts_pipeline.source.parquet_source import Source
 from tts_pipeline.source.row_reader import RowReader
-from tts_pipeline.storage.hash_partitions import HashPartitions, SortedHashes, duplicate_hashes
+from tts_pipeline.storage.hash_partitions import HashPartitions, SortedHashes, are_among, duplicate_hashes
 
 MAX_EXAMPLES = 5
 _TAKES = 2**31
@@ -25,11 +27,13 @@ MAX_DISTINCT = 100_000
 """Distinct values of one parameter in memory, at most: above this number they are checked and released."""
 
 
-def scan_source(source: Source, row_indices: Sequence[int], mapper: UtteranceMapper, *, scratch: Path) -> SortedHashes:
+def scan_source(
+    source: Source, row_indices: Sequence[int], mapper: UtteranceMapper, *, scratch: Path | None
+) -> SortedHashes:
     """Check ids, takes and parameters of all rows, and find duplicate requests, in constant memory.
 
     Return the hashes (``RequestHasher``) of the utterances whose request equals that of another utterance.
-    Hashes that do not fit into memory go to the scratch folder.
+    Hashes that do not fit into memory go to the scratch folder; see ``scratch_folder``.
 
     Raises:
         ConfigurationError: An id is null or occurs twice (the error gives examples); a take is not a 32-bit integer;
@@ -40,21 +44,41 @@ def scan_source(source: Source, row_indices: Sequence[int], mapper: UtteranceMap
     counts: dict[str, Counter[Any]] = {name: Counter() for name in roles.parameter_columns()}
     hasher = RequestHasher(mapper)
     with HashPartitions(scratch) as ids, HashPartitions(scratch) as requests:
-        for table in _read_tables(source, row_indices, [*roles.id_and_parameter_columns(), roles.columns.text]):
+        for table in _read_tables(source, row_indices, _columns(roles)):
             _count_values(mapper, table, counts)
             _refuse_bad_takes(table, roles)
-            keys = roles.keys(table, [("", 0)] * table.num_rows)
             if not roles.columns.generate_ids:
                 _refuse_null_ids(table, roles.columns.utterance_id)
-                ids.add(np.fromiter(map(hash, keys), np.int64, len(keys)))
+                ids.add(_id_hashes(table, roles))
             with suppress(ConfigurationError):  # ``check_values`` reports it below, with the counts of all rows
-                requests.add(hasher.hash_rows(table, keys))
-        duplicate_ids, duplicate_requests = duplicate_hashes(ids), duplicate_hashes(requests)
+                requests.add(hasher.passing_hashes(table))
+        duplicate_ids, suspects = duplicate_hashes(ids), duplicate_hashes(requests)
     for name, value_counts in counts.items():
         mapper.check_values(name, value_counts)
     if len(duplicate_ids):
-        _refuse_duplicates(source, row_indices, mapper, set(duplicate_ids.tolist()))
-    return duplicate_requests
+        _refuse_duplicates(source, row_indices, mapper, duplicate_ids)
+    return _repeated_requests(source, row_indices, hasher, suspects, scratch) if len(suspects) else suspects
+
+
+def _repeated_requests(
+    source: Source, row_indices: Sequence[int], hasher: RequestHasher, suspects: SortedHashes, scratch: Path | None
+) -> SortedHashes:
+    """Return the lasting hashes of repeated requests, from the rows whose passing hashes are ``suspects``."""
+    with HashPartitions(scratch) as requests:
+        for table in _read_tables(source, row_indices, _columns(hasher.roles)):
+            rows = np.flatnonzero(are_among(suspects, hasher.passing_hashes(table)))
+            requests.add(hasher.hash_rows(table.take(pa.array(rows))))
+        return duplicate_hashes(requests)
+
+
+def _columns(roles: ColumnRoles) -> list[str]:
+    return [*roles.id_and_parameter_columns(), roles.columns.text]
+
+
+def _id_hashes(table: pa.Table, roles: ColumnRoles) -> npt.NDArray[np.int64]:
+    ids = table.column(roles.columns.utterance_id).to_pylist()
+    takes = roles.takes(table)
+    return np.fromiter(map(hash, ids if takes is None else zip(ids, takes, strict=True)), np.int64, len(ids))
 
 
 def _read_tables(source: Source, row_indices: Sequence[int], columns: Sequence[str]) -> Iterator[pa.Table]:
@@ -89,12 +113,12 @@ def _refuse_bad_takes(table: pa.Table, roles: ColumnRoles) -> None:
 
 
 def _refuse_duplicates(
-    source: Source, row_indices: Sequence[int], mapper: UtteranceMapper, suspect_hashes: set[int]
+    source: Source, row_indices: Sequence[int], mapper: UtteranceMapper, suspects: SortedHashes
 ) -> None:
     counts: Counter[UtteranceKey] = Counter()
     for table in _read_tables(source, row_indices, mapper.roles.id_and_parameter_columns()):
         keys = mapper.roles.keys(table, [("", 0)] * table.num_rows)
-        counts.update(key for key in keys if hash(key) in suspect_hashes)
+        counts.update(compress(keys, are_among(suspects, _id_hashes(table, mapper.roles))))
     duplicates = [(key, count) for key, count in counts.items() if count > 1]
     if not duplicates:
         return

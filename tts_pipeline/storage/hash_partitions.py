@@ -81,6 +81,13 @@ def duplicate_hashes(hashes: HashPartitions) -> SortedHashes:
     return np.sort(np.concatenate([_duplicates(partition) for partition in hashes.partitions()]))
 
 
+def are_among(sorted_hashes: SortedHashes, hashes: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Return for each hash whether it is one of ``sorted_hashes``, which are not empty."""
+    places = np.searchsorted(sorted_hashes, hashes).clip(max=len(sorted_hashes) - 1)
+    found: npt.NDArray[np.bool_] = sorted_hashes[places] == hashes
+    return found
+
+
 def _duplicates(hashes: Records) -> SortedHashes:
     hashes.sort()
     repeats = hashes[1:][hashes[1:] == hashes[:-1]]

@@ -124,6 +124,8 @@ class ParquetReader:
         # pyarrow 26 cannot read categories within lists and structs over several row groups.
         self._is_by_group = any(map(_has_nested_dictionary, self._parquet.schema_arrow.types))
         self._slice_rows = _INITIAL_SLICE_ROWS
+        self._longest_values: dict[tuple[str, int], int] = {}
+        """The bytes of a dictionary's longest value, by column and row group: each dictionary is decoded once."""
 
     def slices(self, groups: Iterable[int], columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Yield the rows of row groups, whose numbers ascend; ``columns`` None is all.
@@ -253,8 +255,12 @@ class ParquetReader:
         """Return the bytes of a dictionary's longest value; 0 if ``values`` of this size cannot pass the limit."""
         if not chunk.is_dictionary or min(values, chunk.values) * chunk.metadata.total_uncompressed_size <= limit_bytes:
             return 0
-        arrays = next(self._dictionaries(chunk, 1), [])
-        longest = max((int(value_sizes(array.dictionary).max(initial=0)) for array in arrays), default=0)
+        key = (chunk.path, chunk.group)
+        if key not in self._longest_values:
+            arrays = next(self._dictionaries(chunk, 1), [])
+            sizes = (int(value_sizes(array.dictionary).max(initial=0)) for array in arrays)
+            self._longest_values[key] = max(sizes, default=0)
+        longest = self._longest_values[key]
         return longest if min(values, chunk.values) * longest > limit_bytes else 0
 
     def _dictionary_bytes(self, chunk: _ColumnChunk, limit_bytes: int) -> int:

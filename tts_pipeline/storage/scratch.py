@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-
-import platformdirs
+from typing import Literal
 
 from tts_pipeline.errors import StorageError
 from tts_pipeline.storage.location import local_path, utf8_name
@@ -40,7 +39,7 @@ def scratch_root(work_dir: Path | None = None) -> Path:
 
 def state_folder() -> Path:
     """Return the default folder for journals: the user's state folder, which survives a restart."""
-    folder = _user_folder(platformdirs.user_state_dir)
+    folder = _user_folder("user_state_dir")
     if folder is None:
         raise StorageError("no home folder is known for journals", hint=f"{WORK_DIR_HINT}, or set HOME")
     return folder
@@ -55,10 +54,12 @@ def is_writable(folder: Path) -> bool:
     return False
 
 
-def _user_folder(directory: Callable[[str], str]) -> Path | None:
+def _user_folder(name: Literal["user_state_dir", "user_cache_dir"]) -> Path | None:
     """Return a folder in the user's home; None if no home is known."""
+    import platformdirs  # takes 10 ms: with a local destination, nothing is kept in the home
+
     with suppress(RuntimeError):  # from platformdirs 4.11; earlier versions return a relative folder ``~/…``
-        folder = Path(directory(APP_NAME))
+        folder = Path(getattr(platformdirs, name)(APP_NAME))
         return folder if folder.is_absolute() else None
     return None
 
@@ -66,7 +67,7 @@ def _user_folder(directory: Callable[[str], str]) -> Path | None:
 def _candidates(work_dir: Path | None) -> Iterator[Path]:
     if work_dir is not None:
         yield local_path(work_dir)
-    cache = _user_folder(platformdirs.user_cache_dir)
+    cache = _user_folder("user_cache_dir")
     if cache is not None:
         yield cache
     with suppress(FileNotFoundError):
