@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tts_pipeline.wire.failure_body import FailureBody, find_input_limit, is_failure, mentions_free_quota, parse_failure
+from tts_pipeline.wire.failure_body import (
+    FailureBody,
+    _names_failure,
+    find_input_limit,
+    is_failure,
+    mentions_free_quota,
+    parse_failure,
+)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +65,37 @@ def test_forms(body: bytes, expected: FailureBody) -> None:
 def test_a_failure_inside_a_200_is_told_from_a_success(payload: dict[str, object], expected: bool) -> None:
     """An error, a failing status or a known code; words for success are not failures."""
     assert is_failure(payload) is expected
+
+
+_NAMES = st.sampled_from(
+    [
+        *(
+            "error",
+            "code",
+            "status_code",
+            "statusCode",
+            "status",
+            "message",
+            "base_resp",
+            "header",
+            "err_no",
+            "Response",
+        ),
+        *("error_code", "errorCode", "Code", "__type", "type", "sid", "reqid", "task_id", "output", "Error", "detail"),
+    ]
+)
+_VALUES = st.recursive(
+    st.sampled_from([None, "", 0, 200, 200.0, 400, True, False, 7, "429", "200", "ok", "Throttling", 1004, 50603]),
+    lambda inner: st.dictionaries(_NAMES, inner, max_size=3),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=500)
+@given(st.dictionaries(_NAMES, _VALUES, max_size=5))
+def test_an_answer_of_plain_successes_is_searched_no_further(payload: dict[str, object]) -> None:
+    """The names of failures and the words of success cover every maker's form."""
+    assert is_failure(payload) == _names_failure(payload)
 
 
 def test_the_free_quota_is_told_from_a_rate() -> None:

@@ -89,18 +89,18 @@ def audio_at_url(url: str, holder: Mapping[str, Any] | None = None) -> AudioCont
 
 def _audio_holders(payload: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     for name in _HOLDERS:
-        outer = payload if name is None else payload.get(name)
+        if name is not None and name not in payload:
+            continue
+        outer = payload if name is None else payload[name]
         if isinstance(outer, dict):
-            audio = outer.get("audio")
-            if isinstance(audio, dict):
-                yield audio
+            if "audio" in outer and isinstance(outer["audio"], dict):
+                yield outer["audio"]
             yield outer
 
 
 def _first_text(holder: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
     for name in names:
-        text = holder.get(name)
-        if isinstance(text, str) and text:
+        if name in holder and isinstance(text := holder[name], str) and text:
             return text
     return None
 

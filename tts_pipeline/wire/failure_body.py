@@ -33,7 +33,6 @@ _MAX_MESSAGE_CHARACTERS = 4_000
 """Only this much of a message is searched for codes."""
 
 _STATUS_NAMES = ("status_code", "statusCode", "status", "code")
-_STATUS_NAME_SET = frozenset(_STATUS_NAMES)
 _MESSAGE_NAMES = (
     *("message", "msg", "detail", "error_description", "error_message", "error"),
     *("status_msg", "err_msg", "error_msg", "errorMessage", "Message", "desc"),
@@ -45,9 +44,12 @@ _NAMED_STATUS_PATHS = (("error",), ("detail",))
 """Paths to objects whose ``status`` is a word for the failure: ``RESOURCE_EXHAUSTED``, ``quota_exceeded``."""
 _TYPE_HEADERS = ("x-amzn-errortype", "x-ms-error-code")
 _SCHEME_NAMES = frozenset(form.path[0] for form in vendor_codes.NUMERIC_SCHEMES)
-_ONLY_CODE = frozenset({"code"})
 _BARE_CODE_NAMES = frozenset(_CODE_NAMES) - {"type", "category"}
 """Fields that name a failure even without an ``error`` around them; a type may be that of a success."""
+_FAILURE_NAMES = frozenset({"error", "Response", *_STATUS_NAMES}) | _SCHEME_NAMES | _BARE_CODE_NAMES
+"""All fields of an answer that may show a failure."""
+_PLAIN_STATUS_NAMES = frozenset({"status_code", "statusCode"})
+"""Fields that hold nothing but an HTTP status."""
 _NON_ERRORS = frozenset({"0", "200", "ok", "success", "none", "null", "false", "no", "no error", "n/a", "-"})
 """Values in the place of an error that mean success."""
 
@@ -79,6 +81,16 @@ def is_failure(payload: Mapping[str, Any]) -> bool:
     A failure has an ``error``, a failing ``status_code``, a maker's number other than success, or a known code. An
     unknown non-empty ``code`` is not enough: it may be ``"Success"``, ``"ok"`` and the like.
     """
+    for name in payload:
+        if name in _FAILURE_NAMES:
+            value = payload[name]
+            # These mean success in every maker's form, and nearly every answer has nothing else.
+            if not (value is None or value == "" or (value == 200 and name in _PLAIN_STATUS_NAMES)):
+                return _names_failure(payload)
+    return False
+
+
+def _names_failure(payload: Mapping[str, Any]) -> bool:
     if _is_error(payload.get("error")) or _value_at(payload, ("Response", "Error")):
         return True
     scheme, number = _find_number(payload)
@@ -169,8 +181,6 @@ def _value_at(payload: Mapping[str, Any], path: tuple[str, ...]) -> Any:
 def _find_number(payload: Mapping[str, Any]) -> tuple[vendor_codes.NumericScheme | None, int]:
     """Return the maker's form in which an object states a failure number, and the number; None without one."""
     names = _SCHEME_NAMES & payload.keys()
-    if not names or (names == _ONLY_CODE and not payload["code"]):  # nearly every answer ends here
-        return None, 0
     for scheme in vendor_codes.NUMERIC_SCHEMES:
         if scheme.path[0] not in names or (scheme.sibling is not None and scheme.sibling not in payload):
             continue
@@ -249,8 +259,6 @@ def _dump_json(value: object) -> str:
 
 def _inner_status(holder: Mapping[str, Any]) -> int | None:
     """Return the failing status in an object, also as a numeric code; None without one."""
-    if _STATUS_NAME_SET.isdisjoint(holder):
-        return None
     for name in _STATUS_NAMES:
         status = holder.get(name)
         if isinstance(status, str) and re.fullmatch(r"[45]\d\d", status):

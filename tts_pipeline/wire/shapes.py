@@ -24,6 +24,7 @@ from tts_pipeline.wire.failure import (
     missing_audio_error,
 )
 from tts_pipeline.wire.failure_body import is_failure
+from tts_pipeline.wire.inline_audio import MIN_INLINE_BYTES, split_inline_audio
 from tts_pipeline.wire.json_documents import (
     UNCHECKED_BYTES,
     ExcessiveTextError,
@@ -37,7 +38,7 @@ from tts_pipeline.wire.redirect import REDIRECTS
 from tts_pipeline.wire.response import ParsedResponse, Response, request_id_in
 from tts_pipeline.wire.stream_parser import parse_documents, parse_stream
 from tts_pipeline.wire.text_decoder import MIN_TEXT_CHARACTERS
-from tts_pipeline.wire.timestamps import TIMESTAMPS_DROPPED, MalformedTimestampsError, TimedText, find_words
+from tts_pipeline.wire.timestamps import TIMESTAMPS_DROPPED, MalformedTimestampsError, find_words
 from tts_pipeline.wire.usage import NO_USAGE, merge_usage, usage_in_headers, usage_of
 
 __all__ = ["ParsedResponse", "Response", "parse_response", "reported_usage"]
@@ -63,27 +64,26 @@ def parse_response(response: Response) -> ParsedResponse:
     """
     if response.status >= 400:
         raise classify(response.status, response.headers, response.body)
-    if len(response.body) > UNCHECKED_BYTES:
-        _check_size(response)
-    result = _parse_shape(response)
+    result = _parse_object(response) if _is_object(response) else _parse_shape(response)
     if result.usage.characters_reported is None and (usage := usage_in_headers(response.headers)) is not NO_USAGE:
         return result._replace(usage=merge_usage(result.usage, usage))
     return result
 
 
 def _parse_shape(response: Response) -> ParsedResponse:
-    """Parse an answer by the first shape that fits; a new shape is one more branch here."""
-    if _is_object(response):  # first, because nearly every answer is an object
-        return _parse_object(response)
+    """Parse an answer other than an object by the first shape that fits; a new shape is one more branch here."""
+    if len(response.body) > UNCHECKED_BYTES:
+        _check_size(response)
     if response.status in REDIRECTS and response.headers.get("location"):
         return ParsedResponse(*audio_at_url(response.headers["location"]), request_id=response.request_id)
     if not 200 <= response.status < 300:
         raise classify(response.status, response.headers, response.body)
     if not response.body:
         raise malformed_error("EmptyBody", "the answer is empty", response)
-    if is_multipart(response) and (part := audio_part(response)) is not None:
+    has_parts = is_multipart(response)
+    if has_parts and (part := audio_part(response)) is not None:
         return parse_response(part)
-    if is_multipart(response) or not _is_text(response):
+    if has_parts or not _is_text(response):
         return _parse_bytes(response)
     is_stream = is_event_stream(response.body, response.content_type)
     return parse_stream(response) if is_stream else _parse_text(response)
@@ -141,6 +141,10 @@ def _is_text(response: Response) -> bool:
 
 
 def _parse_object(response: Response) -> ParsedResponse:
+    if len(response.body) > MIN_INLINE_BYTES and (result := _parse_inline_audio(response)) is not None:
+        return result
+    if len(response.body) > UNCHECKED_BYTES:
+        _check_size(response)
     try:
         payload = parse_json(response.body)
     except ValueError:
@@ -161,8 +165,26 @@ def _parse_documents(text: bytes, response: Response) -> ParsedResponse:
 def _parse_payload(payload: Mapping[str, Any], response: Response) -> ParsedResponse:
     if is_failure(payload):
         raise classify_payload(payload, response.status, response.headers)
-    audio = with_media_type(_audio_of(payload, response), payload)
-    words, quality = _words_of(payload)
+    return _parse_facts(payload, with_media_type(_audio_of(payload, response), payload), response)
+
+
+def _parse_inline_audio(response: Response) -> ParsedResponse | None:
+    """Parse an object whose base64 is decoded without a string; None unless this is the audio, in a known format."""
+    inline_audio = split_inline_audio(response.body)
+    if inline_audio is None or is_failure(inline_audio.payload):
+        return None
+    audio = find_audio(inline_audio.payload, inline_audio.decode)
+    if audio is None or audio.data is not inline_audio.data or identify(audio.data) is None:
+        return None
+    return _parse_facts(inline_audio.payload, audio, response)
+
+
+def _parse_facts(payload: Mapping[str, Any], audio: AudioContent, response: Response) -> ParsedResponse:
+    words, quality = None, tuple[str, ...]()
+    try:
+        words = find_words(payload)
+    except MalformedTimestampsError:
+        quality = (TIMESTAMPS_DROPPED,)
     request_id = request_id_in(payload) or response.request_id
     return ParsedResponse(*audio, usage_of(payload), request_id, words, quality)
 
@@ -195,13 +217,6 @@ def _missing_audio_error(payload: object, response: Response, *, is_broken: bool
     is_unreadable = is_broken or has_possible_audio(payload)
     message = f"the answer has no audio{' that can be read' if is_unreadable else ''}: {describe_keys(payload)}"
     return missing_audio_error(message, response, is_unreadable=is_unreadable, request_id=request_id)
-
-
-def _words_of(payload: Mapping[str, Any]) -> tuple[tuple[TimedText, ...] | None, tuple[str, ...]]:
-    try:
-        return find_words(payload), ()
-    except MalformedTimestampsError:
-        return None, (TIMESTAMPS_DROPPED,)
 
 
 def _parse_text(response: Response) -> ParsedResponse:

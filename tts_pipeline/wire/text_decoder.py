@@ -16,7 +16,8 @@ _HEAD_CHARACTERS = 8_192
 _ENCODED_TEXT = re.compile(r"[A-Za-z0-9+/=_%\\\s-]*")
 
 # Base64 ends this search in its first characters, unless it begins with silence.
-_HEX = re.compile(r"\s*(?:0x)?(?:[0-9a-f\r\n]+|[A-F\r\n]*[0-9][0-9A-F\r\n]*)\s*")
+HEX_PATTERN = r"\s*(?:0x)?(?:[0-9a-f\r\n]+|[A-F\r\n]*[0-9][0-9A-F\r\n]*)\s*"
+_HEX = re.compile(HEX_PATTERN)
 # Also those of a string that was escaped twice.
 _LINE_ENDS = re.compile(r"[\r\n][ \t]*|\\[rn]")
 _PADDED = re.compile(r"[^=]+={0,2}")

@@ -65,7 +65,7 @@ _TIMES: Sequence[tuple[str, str, int]] = (
 _TEXTS = ("text", "word", "Text", "token", "value")
 _INDEXES = (("begin_index", "end_index"), ("BeginIndex", "EndIndex"), ("text_start", "text_end"))
 _LISTS = ("words", "timestamps", "word_timestamps", "subtitles", "Subtitles", "alignment", "normalized_alignment")
-_LIST_NAMES = frozenset(_LISTS)
+_NAMES_OF_WORDS = frozenset({*_LISTS, "sentence", "sentences"})
 _CHARACTER_ARRAYS = ("characters", "character_start_times_seconds", "character_end_times_seconds")
 _WORD_ARRAYS = ("words", "start", "end")
 
@@ -76,15 +76,27 @@ def find_words(payload: Mapping[str, Any]) -> tuple[TimedText, ...] | None:
     Raises:
         MalformedTimestampsError: The object has a timed list, which is broken.
     """
+    if not _may_have_words(payload):  # nearly no answer has any
+        return None
     for holder in _holders(payload):
-        if _LIST_NAMES.isdisjoint(holder):  # true for nearly every answer
-            continue
         for name in _LISTS:
             value = holder.get(name)
             words = _parse_list(value, holder) if value else ()
             if words:
                 return tuple(words)
     return None
+
+
+def _may_have_words(payload: Mapping[str, Any]) -> bool:
+    """Return whether a name of a timed list is in any object that ``_holders`` looks at."""
+    for outer in (payload.get("output"), payload):
+        if isinstance(outer, dict):
+            audio = outer.get("audio")
+            if not _NAMES_OF_WORDS.isdisjoint(audio if isinstance(audio, dict) else ()) or (
+                not _NAMES_OF_WORDS.isdisjoint(outer)
+            ):
+                return True
+    return False
 
 
 def _holders(payload: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

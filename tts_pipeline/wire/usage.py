@@ -9,7 +9,7 @@ ElevenLabs and ``dg-char-count`` of Deepgram.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec.structs import astuple
@@ -29,8 +29,8 @@ _MAX_COUNT = 2**53
 """A larger count is invalid, and too large for any column."""
 
 _USAGE_NAMES = ("usage", "token_usage", "usageMetadata", "usage_metadata", "extra_info", "billing")
-_HOLDERS = ("output", "data", "result", "response", "metadata", "meta", "error", "message")
-"""Objects that may hold the usage, one level down."""
+_HOLDERS = (None, "output", "data", "result", "response", "metadata", "meta", "error", "message")
+"""Objects that may hold the usage: the answer itself, and those one level down."""
 
 _BARE_CHARACTERS = (
     *("usage_characters", "billed_characters", "billable_characters_count", "consumedCharacterCount"),
@@ -42,16 +42,9 @@ _CHARACTERS = (
     *("billedCharacters", "total_characters", "request_characters"),
 )
 # Older Alibaba models report the tokens of each kind only in *_details; prompt_ and completion_ are the chat dialect's.
-_INPUT_TOKENS = ("input_tokens", "prompt_tokens", "promptTokenCount", ("input_tokens_details", "text_tokens"))
-_OUTPUT_TOKENS = (
-    "output_tokens",
-    "completion_tokens",
-    "candidatesTokenCount",
-    ("output_tokens_details", "audio_tokens"),
-)
+_INPUT_TOKENS = ("input_tokens", "prompt_tokens", "promptTokenCount")
+_OUTPUT_TOKENS = ("output_tokens", "completion_tokens", "candidatesTokenCount")
 _TOTAL_TOKENS = ("total_tokens", "totalTokenCount")
-_COUNTS: Sequence[Sequence[str | tuple[str, str]]] = (_CHARACTERS, _INPUT_TOKENS, _OUTPUT_TOKENS, _TOTAL_TOKENS)
-"""In the order of the fields of ``Usage``."""
 _HEADERS = (
     *("character-cost", "x-amzn-requestcharacters", "dg-char-count", "x-character-count", "x-characters"),
     *("x-usage-characters", "x-billed-characters"),
@@ -63,7 +56,7 @@ def usage_of(payload: Mapping[str, Any]) -> Usage:
     """Return the usage of one JSON object; counts that it does not report are None."""
     result = NO_USAGE
     for fields in _usage_objects(payload):
-        usage = _make_usage([_first_count(fields, names) for names in _COUNTS])
+        usage = _make_usage(_counts_of(fields))
         result = usage if result is NO_USAGE else merge_usage(result, usage)
         if result.characters_reported is not None:  # true in the first object of nearly every answer
             return result
@@ -98,21 +91,35 @@ def _make_usage(counts: Sequence[int | None]) -> Usage:
     return Usage(*counts)
 
 
-def _usage_objects(payload: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    for holder in (payload, *(payload[name] for name in _HOLDERS if name in payload)):
+def _usage_objects(payload: Mapping[str, Any]) -> list[dict[str, Any]]:
+    objects: list[dict[str, Any]] = []
+    for name in _HOLDERS:
+        if name is not None and name not in payload:
+            continue
+        holder = payload if name is None else payload[name]
         if isinstance(holder, dict) and not _USAGE_NAME_SET.isdisjoint(holder):
-            yield from (fields for fields in map(holder.get, _USAGE_NAMES) if isinstance(fields, dict))
+            objects += (fields for fields in map(holder.get, _USAGE_NAMES) if isinstance(fields, dict))
+    return objects
 
 
-def _first_count(fields: Mapping[str, Any], names: Sequence[str | tuple[str, str]]) -> int | None:
+def _counts_of(fields: Mapping[str, Any]) -> tuple[int | None, int | None, int | None, int | None]:
+    """Return the counts in the order of the fields of ``Usage``."""
+    return (
+        _first_count(fields, _CHARACTERS),
+        _first_count(fields, _INPUT_TOKENS, ("input_tokens_details", "text_tokens")),
+        _first_count(fields, _OUTPUT_TOKENS, ("output_tokens_details", "audio_tokens")),
+        _first_count(fields, _TOTAL_TOKENS),
+    )
+
+
+def _first_count(
+    fields: Mapping[str, Any], names: Sequence[str], nested_name: tuple[str, str] | None = None
+) -> int | None:
     for name in names:
-        if isinstance(name, str):
-            count = fields.get(name)
-        else:
-            details = fields.get(name[0])
-            count = details.get(name[1]) if isinstance(details, dict) else None
-        if count is not None:
+        if name in fields and (count := fields[name]) is not None:
             return _valid_count(count)
+    if nested_name is not None and isinstance(details := fields.get(nested_name[0]), dict):
+        return _valid_count(details.get(nested_name[1]))
     return None
 
 
