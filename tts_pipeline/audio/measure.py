@@ -26,7 +26,7 @@ from tts_pipeline.audio.mpeg import (
 )
 from tts_pipeline.audio.ogg import scan_pages
 from tts_pipeline.audio.pcm import PcmFormat, wrap_as_wav
-from tts_pipeline.audio.wav import MalformedWavError, read_canonical, read_wav
+from tts_pipeline.audio.wav import MalformedWavError, Wav, read_canonical, read_wav
 from tts_pipeline.config import MAX_CLIP_S
 from tts_pipeline.errors import ServiceError, TransientError, UnreadableError
 from tts_pipeline.models import Audio
@@ -62,7 +62,7 @@ def make_playable(data: bytes, *, complete: bool, max_s: float = MAX_CLIP_S) -> 
         raise malformed_error("the audio is empty")
     wav = read_canonical(data)
     if wav is not None:  # nearly every answer's
-        return _make_audio(data, "wav", (wav.sample_rate_hz, wav.channels), wav.frames, max_s), ()
+        return audio_of(wav, max_s), ()
     data, name = locate_audio(data)
     if name is None:
         raise _unknown_format_error(data, complete)
@@ -71,6 +71,17 @@ def make_playable(data: bytes, *, complete: bool, max_s: float = MAX_CLIP_S) -> 
     if scan is not None and scan.is_all_of(data):
         return _audio_of_scan(data, name, scan, options)
     return _measure_files(split_files(data, name), options)
+
+
+def audio_of(wav: Wav, max_s: float = MAX_CLIP_S) -> Audio:
+    """Return a canonical WAV as audio.
+
+    Raises:
+        UnreadableError: ``ClipTooLong``, as ``make_playable``.
+    """
+    data, rate_hz, channels, frames, *_ = wav
+    check_length("wav", frames, rate_hz, max_s)
+    return Audio(data, "wav", rate_hz, channels, frames_to_ms(frames, rate_hz))
 
 
 def _measure_files(files: Sequence[bytes], options: _Options) -> FlaggedAudio:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -96,7 +96,12 @@ def assess(audio: Audio, text: str, language: str | None, *, speed: float = 1.0)
     except PermanentError:
         duration_s = audio.duration_ms / 1000
         return tuple(_length_flags(duration_s, duration_s, speaking_range_s(text, language), speed))
-    if signal is None or signal.duration_s < THRESHOLDS.empty_below_s:
+    return (EMPTY,) if signal is None else flags_of(signal, text, language, speed)
+
+
+def flags_of(signal: SignalStats, text: str, language: str | None, speed: float) -> tuple[str, ...]:
+    """Return the flags of a text's sound that is measured already; the arguments are those of ``assess``."""
+    if signal.duration_s < THRESHOLDS.empty_below_s:
         return (EMPTY,)
     sounding_s = signal.sounding_s(above_db=THRESHOLDS.sounding_above_db)
     length_flags = _length_flags(sounding_s, signal.duration_s, speaking_range_s(text, language), speed)
@@ -127,16 +132,17 @@ def badness(flags: Collection[str]) -> int:
     return (weight << 7) + min(other_count, 255)
 
 
-def _signal_flags(signal: SignalStats) -> Iterator[str]:
+def _signal_flags(signal: SignalStats) -> Iterable[str]:
     if signal.loudest_dbfs < THRESHOLDS.silent_below_dbfs:
-        yield SILENT
-        return
+        return (SILENT,)
+    flags = []
     if signal.tail_db > THRESHOLDS.cut_tail_db:
-        yield CUT_TAIL
+        flags.append(CUT_TAIL)
     if signal.clipped_share > THRESHOLDS.clipped_share:
-        yield CLIPPED
+        flags.append(CLIPPED)
     if _is_noise(signal):
-        yield RUNAWAY_NOISE
+        flags.append(RUNAWAY_NOISE)
+    return flags
 
 
 def _is_noise(signal: SignalStats) -> bool:
@@ -149,10 +155,10 @@ def _is_noise(signal: SignalStats) -> bool:
 
 def _length_flags(
     sounding_s: float, duration_s: float, speaking_range_s: tuple[float, float], speed: float
-) -> Iterator[str]:
-    least_s, most_s = (seconds / speed for seconds in speaking_range_s)
-    most_s += THRESHOLDS.margin_s
-    if sounding_s < least_s:
-        yield TOO_SHORT
-    elif sounding_s > most_s or duration_s > most_s + THRESHOLDS.silence_around_s:
-        yield TOO_LONG
+) -> Iterable[str]:
+    least_s, most_s = speaking_range_s
+    if sounding_s < least_s / speed:
+        return (TOO_SHORT,)
+    longest_s = most_s / speed + THRESHOLDS.margin_s
+    is_too_long = sounding_s > longest_s or duration_s > longest_s + THRESHOLDS.silence_around_s
+    return (TOO_LONG,) if is_too_long else ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,22 +11,22 @@ import numpy.typing as npt
 
 from tts_pipeline.audio.samples import Samples, SampleStream
 
-_FRAME_S = 0.02
+FRAME_S = 0.02
 """Length of a level measurement: two pitch periods of a low voice, so that levels do not flutter with its pitch."""
 
+TAIL_S = 0.005
 _WINDOW_FRAMES = 50
 _HOP_FRAMES = 25
-_TAIL_S = 0.005
 _FULL_SCALE = 32_766 / 32_768
 """One step of 16 bits below the maximum, because a resampler or a lossy format may lower peaks."""
 
-_FLOOR = np.float32(1e-12)
+FLOOR = 1e-12
 """Power added to every level, so that digital silence is -120 dBFS and not minus infinity."""
 
 Powers = npt.NDArray[np.float32]
 """Mean squares. They sort like levels in dB, and the logarithms of all of them would take long."""
 
-Levels = npt.NDArray[np.float32]
+_WINDOW = np.arange(_WINDOW_FRAMES)
 
 
 class SignalStats(NamedTuple):
@@ -39,52 +40,72 @@ class SignalStats(NamedTuple):
     """
 
     duration_s: float
-    powers: Powers
+    powers: Sequence[float]
     loudest_dbfs: float
     loud_dbfs: float
     tail_db: float
     clipped_share: float
-    steadiness_db: Levels
-    window_dbfs: Levels
+    steadiness_db: Sequence[float]
+    window_dbfs: Sequence[float]
 
     def sounding_s(self, *, above_db: float) -> float:
         """Return the time from the first to the last level of at least ``above_db``, relative to the loud parts."""
-        (frames,) = (self.powers >= 10 ** ((self.loud_dbfs + above_db) / 10)).nonzero()
-        return float(frames[-1] - frames[0] + 1) * _FRAME_S if len(frames) else 0.0
+        powers, least = self.powers, 10 ** ((self.loud_dbfs + above_db) / 10)
+        first, last = 0, len(powers) - 1
+        while first <= last and powers[first] < least:
+            first += 1
+        while first <= last and powers[last] < least:
+            last -= 1
+        return (last - first + 1) * FRAME_S
 
     def longest_steady_s(self, *, within_db: float, above_dbfs: float) -> float:
         """Return the length of the longest stretch whose level stays within a range and above a minimum.
 
         Stretches consist of windows of a second: 0 for a shorter sound.
         """
-        if not len(self.steadiness_db):
-            return 0.0
         longest = run = 0
-        for is_steady in (self.steadiness_db <= within_db) & (self.window_dbfs >= above_dbfs):
-            run = run + 1 if is_steady else 0
+        for steadiness_db, level_dbfs in zip(self.steadiness_db, self.window_dbfs, strict=True):
+            run = run + 1 if steadiness_db <= within_db and level_dbfs >= above_dbfs else 0
             longest = max(longest, run)
-        return (longest - 1) * _HOP_FRAMES * _FRAME_S + _WINDOW_FRAMES * _FRAME_S if longest else 0.0
+        return (longest - 1) * _HOP_FRAMES * FRAME_S + _WINDOW_FRAMES * FRAME_S if longest else 0.0
 
 
 def measure_signal(stream: SampleStream) -> SignalStats:
-    """Measure a sound of at least one sample."""
-    rate_hz, accumulator = stream.sample_rate_hz, _Accumulator(stream.sample_rate_hz)
+    """Measure a sound of at least one sample, in any format, block by block."""
+    accumulator = _Accumulator(stream.sample_rate_hz)
     for block in stream.blocks:
         accumulator.add(block)
-    powers = accumulator.powers()
-    steadiness, loudness = _windows(powers)
-    ordered = np.sort(powers)
-    # An actual level: np.percentile would interpolate two, and takes as long as all the rest.
-    loud_dbfs = _to_db(ordered[95 * (len(powers) - 1) // 100])
-    return SignalStats(
-        duration_s=accumulator.frames / rate_hz,
-        powers=powers,
-        loudest_dbfs=_to_db(ordered[-1]),
-        loud_dbfs=loud_dbfs,
-        tail_db=_to_db(np.dot(accumulator.tail, accumulator.tail) / len(accumulator.tail) + _FLOOR) - loud_dbfs,
+    powers, tail = accumulator.powers(), accumulator.tail
+    return make_stats(
+        accumulator.frames / stream.sample_rate_hz,
+        powers,
+        tail_power=np.dot(tail, tail).item() / len(tail) + FLOOR,
         clipped_share=accumulator.clipped_count / (accumulator.frames * stream.channels),
-        steadiness_db=steadiness,
-        window_dbfs=loudness,
+        windows=window_levels(powers, window_starts(0, len(powers))),
+    )
+
+
+def make_stats(
+    duration_s: float,
+    powers: Powers,
+    *,
+    tail_power: float,
+    clipped_share: float,
+    windows: tuple[Sequence[float], Sequence[float]],
+) -> SignalStats:
+    """Return the measures of a sound by its powers, and by the steadiness and the levels of its windows."""
+    ordered = powers.copy()
+    ordered.sort()
+    # An actual level: np.percentile would interpolate two, and takes as long as all the rest.
+    loud_dbfs = _to_db(ordered.item(95 * (len(powers) - 1) // 100))
+    return SignalStats(
+        duration_s,
+        powers.tolist(),
+        _to_db(ordered.item(-1)),
+        loud_dbfs,
+        _to_db(tail_power) - loud_dbfs,
+        clipped_share,
+        *windows,
     )
 
 
@@ -95,8 +116,8 @@ class _Accumulator:
         self.frames = 0
         self.clipped_count = 0
         self.tail = np.empty(0, np.float32)
-        self._frame_length = max(1, int(rate_hz * _FRAME_S))
-        self._tail_frames = max(1, int(rate_hz * _TAIL_S))
+        self._frame_length = max(1, int(rate_hz * FRAME_S))
+        self._tail_frames = max(1, int(rate_hz * TAIL_S))
         self._powers: list[Powers] = []
         self._remainder = np.empty(0, np.float32)
 
@@ -111,12 +132,12 @@ class _Accumulator:
         usable = len(mono) // self._frame_length * self._frame_length
         self._remainder = mono[usable:]
         if usable:
-            self._powers.append(_frame_powers(mono[:usable], self._frame_length))
+            self._powers.append(frame_powers(mono[:usable], self._frame_length))
 
     def powers(self) -> Powers:
         """Return the power of every 20 ms; of the whole sound if it is shorter."""
         if not self._powers:
-            return _frame_powers(self._remainder, len(self._remainder))
+            return frame_powers(self._remainder, len(self._remainder))
         return self._powers[0] if len(self._powers) == 1 else np.concatenate(self._powers)
 
 
@@ -124,11 +145,12 @@ def _concatenate(earlier: Samples, later: Samples) -> Samples:
     return np.concatenate((earlier, later)) if len(earlier) else later
 
 
-def _frame_powers(mono: Samples, length: int) -> Powers:
-    frames = mono.reshape(-1, length)
+def frame_powers(samples: Samples, length: int, full_scale: float = 1.0) -> Powers:
+    """Return the power of every ``length`` samples; ``full_scale`` is the power of a square wave as loud as can be."""
+    frames = samples.reshape(-1, length)
     powers: Powers = np.vecdot(frames, frames)
-    powers /= length
-    powers += _FLOOR
+    powers /= length * full_scale
+    powers += FLOOR
     return powers
 
 
@@ -136,21 +158,30 @@ def _to_db(power: float) -> float:
     return 10 * math.log10(power)
 
 
-def _windows(powers: Powers) -> tuple[Levels, Levels]:
-    if len(powers) < _WINDOW_FRAMES:
-        return powers[:0], powers[:0]
-    windows = np.lib.stride_tricks.sliding_window_view(powers, _WINDOW_FRAMES)[::_HOP_FRAMES]
-    ordered = np.sort(windows, axis=1)
+def window_starts(first: int, end: int) -> range:
+    """Return where the windows of a second begin in the powers from ``first`` to ``end``."""
+    return range(first, end - _WINDOW_FRAMES + 1, _HOP_FRAMES)
+
+
+def window_levels(powers: Powers, starts: Sequence[int]) -> tuple[Sequence[float], Sequence[float]]:
+    """Return the steadiness of windows and the level of their loud parts, in dB and dBFS."""
+    if not starts:
+        return [], []
+    ordered = powers[np.array(starts)[:, np.newaxis] + _WINDOW]
+    ordered.sort(axis=1)
     soft, loud = (10 * np.log10(ordered[:, rank]) for rank in (_WINDOW_FRAMES // 10, -1 - _WINDOW_FRAMES // 10))
-    return loud - soft, loud
+    return (loud - soft).tolist(), loud.tolist()
 
 
 def _count_clipped(samples: Samples) -> int:
-    """Return the number of samples within three or more in a row at full scale."""
     # Hardly any file comes near full scale: two fast passes skip the rest.
     if not len(samples) or max(samples.max(), -samples.min()) < _FULL_SCALE:
         return 0
-    full = np.abs(samples) >= _FULL_SCALE
+    return count_in_runs(np.abs(samples) >= _FULL_SCALE)
+
+
+def count_in_runs(full: npt.NDArray[np.bool_]) -> int:
+    """Return the number of samples within three or more in a row that are at full scale."""
     inner = full[2:] & full[1:-1] & full[:-2]
     within = np.zeros(full.shape, np.bool_)
     for shift in range(3):

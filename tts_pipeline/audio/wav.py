@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from tts_pipeline.audio.clip_limits import check_rate_and_channels, is_plausible_rate
+from tts_pipeline.config import MAX_CHANNELS
 from tts_pipeline.errors import UnreadableError
 
 PLAIN_HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")
+_SIZES = struct.Struct("<4sI32sI")
+_LAYOUT = struct.Struct("<4s4sIHHIIHH4s")
 _EXTENSIBLE = 0xFFFE
 _LINEAR = {1: range(8, 33), 3: (32, 64), 6: (8,), 7: (8,)}
 """Possible bits per sample in PCM, float, A-law and mu-law, whose samples all have the same size."""
@@ -42,6 +46,11 @@ class Wav(NamedTuple):
     frames: int
     is_measured: bool
     is_linear: bool = True
+
+    @property
+    def is_mono_16_bit(self) -> bool:
+        """Whether the usual file has one channel of 16 bits."""
+        return self.channels == 1 and PLAIN_HEADER.size + 2 * self.frames == len(self.data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +110,22 @@ def read_canonical(data: bytes) -> Wav | None:
     """Read the usual file (a header of 44 bytes, correct sizes) without scanning its chunks; None for any other."""
     if len(data) <= PLAIN_HEADER.size:
         return None
-    riff, size, wave, fmt, fmt_size, tag, channels, rate, _, block, bits, name, length = PLAIN_HEADER.unpack_from(data)
-    if (riff, wave, fmt, fmt_size, tag, name) != (b"RIFF", b"WAVE", b"fmt ", 16, 1, b"data"):
+    riff, size, layout_bytes, length = _SIZES.unpack_from(data)
+    layout = _read_layout(layout_bytes)
+    if layout is None or riff != b"RIFF" or size != len(data) - 8 or length != len(data) - 44:
         return None
-    if size != len(data) - 8 or length != len(data) - 44:
+    rate, channels, block = layout
+    return None if length % block else Wav(data, rate, channels, length // block, False)
+
+
+@lru_cache(maxsize=64)
+def _read_layout(layout: bytes) -> tuple[int, int, int] | None:
+    """Read the part of the usual header that all answers of a voice share: rate, channels, bytes of a frame."""
+    wave, fmt, fmt_size, tag, channels, rate, _, block, bits, name = _LAYOUT.unpack(layout)
+    if (wave, fmt, fmt_size, tag, name) != (b"WAVE", b"fmt ", 16, 1, b"data"):
         return None
-    if not channels or block * 8 != channels * bits or not is_plausible_rate(rate) or length % block:
-        return None
-    return Wav(data, rate, channels, length // block, is_measured=False)
+    is_sound = 0 < channels <= MAX_CHANNELS and bits and block * 8 == channels * bits and is_plausible_rate(rate)
+    return (rate, channels, block) if is_sound else None
 
 
 def _read_chunks(data: bytes) -> Wav:

@@ -36,7 +36,6 @@ from tts_pipeline.errors import ServiceError, StoppedError
 from tts_pipeline.flow.budget import Budget
 from tts_pipeline.flow.clock import Clock
 from tts_pipeline.flow.limiter import Limiter
-from tts_pipeline.flow.loop_batcher import LoopBatcher
 from tts_pipeline.flow.pacer import Pacer
 from tts_pipeline.flow.retry_policy import RetryPolicy
 from tts_pipeline.http.fetch import Fetcher
@@ -107,10 +106,7 @@ class SpeechClient:
         self._fetcher = Fetcher(service.base_url, timeouts, retry_policy, clock, route=route)
         self._is_rehearsal = service.name == LOCAL
         self._meter = Meter(card, clock, service)
-        self._batcher = LoopBatcher()
-        exchange = Exchange(
-            self._transport, self._fetcher, self._batcher, Redactor([service.api_key, *route.passwords])
-        )
+        self._exchange = Exchange(self._transport, self._fetcher, Redactor([service.api_key, *route.passwords]))
         self._audio = audio or AudioSettings()
         self._keeps_unspeakable = unspeakable == "keep"
         check_settings(self._audio)
@@ -121,7 +117,7 @@ class SpeechClient:
             self._limiter,
             Pacer(limits, clock),
             retry_policy,
-            exchange,
+            self._exchange,
             self._meter,
             Segmenter(card, keeps_unspeakable=self._keeps_unspeakable),
             quality or QualityPolicy(),
@@ -202,7 +198,7 @@ class SpeechClient:
         first reason stays.
         """
         self._limiter.stop(reason)
-        self._batcher.release_all()  # answers that have come are settled within the grace time
+        self._exchange.release_all()  # answers that have come are settled within the grace time
 
     def _warn_once(self, warning: str | None) -> None:
         if warning is not None and warning not in self._warnings:

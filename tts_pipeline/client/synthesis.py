@@ -10,8 +10,9 @@ from functools import partial
 from msgspec import Struct
 
 from tts_pipeline.attempt import Attempt, Outcome, Settlement
+from tts_pipeline.client.answer_reader import ResponseFacts, SegmentRequest
 from tts_pipeline.client.cache import AudioCache, CacheLookup
-from tts_pipeline.client.exchange import Exchange, ResponseFacts, SegmentRequest
+from tts_pipeline.client.exchange import Exchange
 from tts_pipeline.client.ledger import Boundaries, Ledger
 from tts_pipeline.client.meter import AttemptResult, Meter
 from tts_pipeline.client.retakes import Candidate, action_for, flags_with_action, is_worth_keeping, refusal

@@ -1,0 +1,128 @@
+"""Measure the WAVs of many answers at once: mono, 16 bits, as nearly every service sends them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from tts_pipeline.audio.samples import Samples
+from tts_pipeline.audio.signal_stats import (
+    FLOOR,
+    FRAME_S,
+    TAIL_S,
+    SignalStats,
+    count_in_runs,
+    frame_powers,
+    make_stats,
+    window_levels,
+    window_starts,
+)
+from tts_pipeline.audio.wav import PLAIN_HEADER, Wav
+
+_GROUP_BYTES = 320_000
+"""Clips are measured together up to this size: more would not fit into the processor's second cache. Measured: 16 clips
+of 20 KB, 1 s and 200 KB take 7, 12 and 40 us each, one clip alone 16, 19 and 40."""
+
+_INT16 = np.dtype("<i2")
+_FULL_SCALE = 32_766
+_FULL_POWER = 2.0**30
+"""Samples stay 16-bit integers in 32-bit floats. Dividing their powers at the end gives the same to the last bit."""
+
+_Integers = npt.NDArray[np.int16]
+
+
+class _Span(NamedTuple):
+    """The place of a clip in its group: its first 20 ms, and its number of whole ones."""
+
+    clip: Wav
+    first: int
+    frames: int
+
+
+class ClipMeter:
+    """Measures canonical WAVs of one channel and 16 bits. Not for several threads at a time.
+
+    A sound alone takes some 25 calls of numpy for each of its measures, most of which take longer to call than to run.
+    """
+
+    def __init__(self) -> None:
+        self._floats = np.empty(0, np.float32)
+
+    def measure(self, clips: Iterable[Wav]) -> list[SignalStats]:
+        """Return the measures of clips, equal to those of ``measure_signal``."""
+        return [stats for group in _groups(clips) for stats in self._measure_group(group)]
+
+    def _measure_group(self, clips: Sequence[Wav]) -> Iterator[SignalStats]:
+        length = max(1, int(clips[0].sample_rate_hz * FRAME_S))
+        integers, spans = _join(clips, length)
+        floats = self._to_floats(integers)
+        powers = frame_powers(floats[: len(floats) // length * length], length, _FULL_POWER)
+        starts = [window_starts(first, first + count) for _, first, count in spans]
+        steadiness, levels = window_levels(powers, [start for each in starts for start in each])
+        is_near_full = _is_near_full(integers)
+        window = 0
+        for (clip, first, count), own in zip(spans, starts, strict=True):
+            here = slice(first * length, first * length + clip.frames)
+            sound, windows = floats[here], slice(window, window := window + len(own))
+            yield make_stats(
+                clip.frames / clip.sample_rate_hz,
+                powers[first : first + count] if count else frame_powers(sound, len(sound), _FULL_POWER),
+                tail_power=_tail_power(sound, clip.sample_rate_hz),
+                clipped_share=_count_clipped(integers[here]) / clip.frames if is_near_full else 0.0,
+                windows=(steadiness[windows], levels[windows]),
+            )
+
+    def _to_floats(self, integers: _Integers) -> Samples:
+        """Return the same numbers, in memory that is used again: pages of new memory would take longer to get."""
+        if len(integers) > len(self._floats):
+            self._floats = np.empty(len(integers), np.float32)
+        floats = self._floats[: len(integers)]
+        floats[...] = integers
+        return floats
+
+
+def _groups(clips: Iterable[Wav]) -> Iterator[Sequence[Wav]]:
+    """Divide clips into groups of one sample rate."""
+    group: list[Wav] = []
+    group_bytes = 0
+    for clip in clips:
+        group_bytes += len(clip.data)
+        if group and (group_bytes > _GROUP_BYTES or clip.sample_rate_hz != group[0].sample_rate_hz):
+            yield group
+            group, group_bytes = [], len(clip.data)
+        group.append(clip)
+    if group:
+        yield group
+
+
+def _join(clips: Sequence[Wav], length: int) -> tuple[_Integers, Sequence[_Span]]:
+    """Return the samples of clips after one another, each from the beginning of a frame on, and the clips' places."""
+    if len(clips) == 1:
+        (clip,) = clips
+        samples = np.frombuffer(clip.data, _INT16, clip.frames, PLAIN_HEADER.size)
+        return samples, [_Span(clip, 0, clip.frames // length)]
+    pieces: list[memoryview | bytes] = []
+    spans, first = [], 0
+    for clip in clips:
+        pieces += memoryview(clip.data)[PLAIN_HEADER.size :], bytes(-clip.frames % length * 2)
+        spans.append(_Span(clip, first, clip.frames // length))
+        first += -(-clip.frames // length)
+    return np.frombuffer(b"".join(pieces), _INT16), spans
+
+
+def _tail_power(sound: Samples, rate_hz: int) -> float:
+    tail = sound[-max(1, int(rate_hz * TAIL_S)) :]
+    power: float = np.dot(tail, tail).item()
+    return power / (len(tail) * _FULL_POWER) + FLOOR
+
+
+def _is_near_full(integers: _Integers) -> bool:
+    # The ufuncs' own reductions: the methods of arrays are written in Python.
+    return int(np.maximum.reduce(integers)) >= _FULL_SCALE or int(np.minimum.reduce(integers)) <= -_FULL_SCALE
+
+
+def _count_clipped(integers: _Integers) -> int:
+    return count_in_runs((integers >= _FULL_SCALE) | (integers <= -_FULL_SCALE)) if _is_near_full(integers) else 0
