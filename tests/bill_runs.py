@@ -20,6 +20,7 @@ from tests.bills import (
     total_of,
 )
 from tests.builders import audio_of, make_speech
+from tests.datasets import keep
 from tts_pipeline.attempt import Attempt, Outcome, Settlement
 from tts_pipeline.dataset.active_part import ActivePart, Progress
 from tts_pipeline.dataset.claim_high_water import BudgetPool, ClaimHighWater
@@ -190,7 +191,7 @@ class Run:
             self.budget.settle(settlement)
         if is_speech:
             self._unfinished[number].remove(utterance)
-            await part.record_speech(make_speech(utterance, audio, settlement.characters_billed))
+            await keep(part, make_speech(utterance, audio, settlement.characters_billed))
 
     async def finish(self, number: int, attempt: Attempt) -> None:
         """Give the place of an attempt to the next one; commit a part whose rows are all done."""

@@ -85,6 +85,14 @@ def utterance_mapper_of(source: Source, columns: InputColumns = InputColumns(), 
     return UtteranceMapper(ColumnRoles(columns, source.schema), FLASH, {"voice": "Cherry", **fixed})
 
 
+async def keep(part: ActivePart, speech: Speech) -> None:
+    """Record a speech; return when its row counts as finished."""
+    remaining = part.remaining
+    await part.record_speech(speech)
+    while part.remaining == remaining:  # noqa: ASYNC110 (a part tells of its last row only)
+        await asyncio.sleep(0)
+
+
 @dataclass
 class Bench:
     """A dataset without a service: its parts are opened, said and published by hand.
@@ -187,7 +195,8 @@ class Bench:
             resources.enter_context(FileLock(self.folder / "locks" / f"{rows.name}.lock"))
             part = ActivePart(rows, self.replays(number), self.invocation(), progress or Progress(), prior)
             resources.callback(part.close)
-            own_writer = writer or JournalWriter(asyncio.get_running_loop().call_soon_threadsafe)
+            loop = asyncio.get_running_loop()
+            own_writer = writer or JournalWriter(loop.call_soon_threadsafe, call_soon=loop.call_soon)
             if writer is None:
                 resources.push_async_callback(asyncio.to_thread, own_writer.close)
             if part.remaining:
@@ -228,7 +237,7 @@ class Bench:
         audio = changes.pop("audio", None)
         attempt, answer = await self.buy(part, utterance, audio=audio)
         speech = make_speech(utterance, answer.audio, attempt.characters_counted, **changes)
-        await part.record_speech(speech)
+        await keep(part, speech)
         return speech
 
     def leave_open(self, rows: int | None = None, number: int = 0) -> Path:

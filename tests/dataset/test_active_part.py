@@ -4,25 +4,26 @@ import asyncio
 from decimal import Decimal
 from pathlib import Path
 
+import orjson
 import pyarrow as pa
 import pytest
 
 from tests.builders import FLASH, audio_of, cost_of, make_speech, settlement_of
-from tests.datasets import Bench
+from tests.datasets import Bench, keep
 from tts_pipeline.attempt import Outcome
 from tts_pipeline.config import InputColumns
 from tts_pipeline.dataset.active_part import Progress
 from tts_pipeline.dataset.claims import Claim, claim_names, read_claim
 from tts_pipeline.dataset.part_journals import journal_paths, replay_part
 from tts_pipeline.errors import StorageError
-from tts_pipeline.models import Answer, History, Usage
+from tts_pipeline.models import Answer, History, Usage, Word
 from tts_pipeline.storage.local_store import LocalStore
 from tts_pipeline.storage.open_store import open_store
 from tts_pipeline.storage.store import Store
 from tts_pipeline.wal import journal
-from tts_pipeline.wal.frames import Blob
+from tts_pipeline.wal.frames import Blob, Frame, read_frames
 from tts_pipeline.wal.journal import Journal
-from tts_pipeline.wal.records import JournalHeader
+from tts_pipeline.wal.records import JournalHeader, SpeechValues
 
 pytestmark = pytest.mark.anyio
 
@@ -101,6 +102,58 @@ async def test_what_was_settled_comes_before_what_was_recorded_later(bench: Benc
     assert replay.size_bytes < 60_000, "audio that is one answer as it came is written once"
 
 
+@pytest.mark.parametrize("words", [None, (Word("Line", 0, 8, 0, 4),)])
+async def test_a_row_of_one_answer_is_two_records(bench: Bench, words: tuple[Word, ...] | None) -> None:
+    """An intent, and an answer that is the end of its row, too; the speech comes back as it was."""
+    records: list[bytes] = []
+    async with bench.part() as part:
+        attempt = bench.attempt(part.todo[0])
+        await part.intend(attempt, None)
+        answer = Answer(0, audio_of("x"), words, Usage(attempt.characters_counted), "q")
+        part.settle(settlement_of(attempt), answer)
+        speech = make_speech(part.todo[0], answer.audio, attempt.characters_counted, words=words, quality=("silent",))
+        await part.record_speech(speech)
+        assert part.remaining == 4, "a row counts as finished when it is written"
+        await part.intend(bench.attempt(part.todo[1]), None)
+        assert part.remaining == 3, "the next intent waits for that"
+        (replay,) = bench.replays()
+        with bench.journal_path(part).open("rb") as file:
+            frames = read_frames(bench.journal_path(part), file, check_payloads=False)
+            records += [frame.record for frame in frames if isinstance(frame, Frame)]
+    assert [orjson.loads(record)["kind"] for record in records] == ["open", "intent", "settled", "intent"]
+    utterance = replay.utterances["r0", 0]
+    assert utterance.speech == SpeechValues.of(speech)
+    assert isinstance(utterance.audio, Blob)
+    assert utterance.audio.read() == answer.audio.data
+
+
+async def test_a_speech_behind_its_answer_is_a_record_of_its_own(bench: Bench) -> None:
+    """When the answer is on its way already, the end of the row follows it, and its worker waits."""
+    async with bench.part() as part:
+        attempt, answer = await bench.buy(part, part.todo[0])
+        await part.intend(bench.attempt(part.todo[1]), None)
+        speech = make_speech(part.todo[0], answer.audio, attempt.characters_counted, words=None)
+        await part.record_speech(speech)
+        assert part.remaining == 3
+        (replay,) = bench.replays()
+    assert replay.utterances["r0", 0].speech == SpeechValues.of(speech)
+
+
+async def test_a_speech_without_waiter_reports_that_it_is_not_written(bench: Bench) -> None:
+    """The run must stop, and the row is not done; its next intent fails, too."""
+    async with bench.part() as part:
+        errors: list[StorageError] = []
+        part.on_write_error = errors.append
+        attempt, answer = await bench.buy(part, part.todo[0])
+        assert isinstance(part._journal, Journal)
+        part._journal._failure = StorageError("the disk is full")
+        await part.record_speech(make_speech(part.todo[0], answer.audio, attempt.characters_counted, words=None))
+        with pytest.raises(StorageError, match="the disk is full"):
+            await part.intend(bench.attempt(part.todo[1]), None)
+        assert [error.message for error in errors] == ["the disk is full"]
+        assert part.remaining == 4
+
+
 async def test_audio_that_is_not_an_answer_is_written_with_the_speech(bench: Bench) -> None:
     """Joined or converted audio differs from the answer, so its bytes are written."""
     async with bench.part() as part:
@@ -171,7 +224,7 @@ async def test_progress_counts_requests_rows_and_money(bench: Bench) -> None:
         second = bench.attempt(part.todo[0], number=2)
         await part.intend(second, None)
         part.settle(settlement_of(second), Answer(0, audio_of("x"), usage=Usage(7)))
-        await part.record_speech(make_speech(part.todo[0], audio_of("x"), 7))
+        await keep(part, make_speech(part.todo[0], audio_of("x"), 7))
         await bench.refuse(part, part.todo[1])
     assert (progress.retries, totals.attempts, totals.speech, totals.rejects) == (1, 3, 1, 1)
     assert (totals.characters_billed, totals.characters_upper_bound) == (7, 7)

@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from tests.builders import FLASH_PRICE, NOW_US, audio_of, cost_of, make_speech, settlement_of
 from tts_pipeline.attempt import Attempt, Outcome, Settlement
 from tts_pipeline.dataset.price_rows import price_row
-from tts_pipeline.models import Reject, Usage, Utterance, Word
+from tts_pipeline.models import Answer, Reject, Usage, Utterance, Word
 from tts_pipeline.wal.records import (
     AnswerRecord,
+    AnswerSpeech,
     AnyRecord,
     Discarded,
     Intent,
@@ -35,6 +36,7 @@ from tts_pipeline.wal.records import (
     UnaccountedSpend,
     decode_record,
     encode_record,
+    with_speech,
 )
 
 ATTEMPT = Attempt("a", "r", 0, 0, 1, "Cherry", NOW_US, 10, 12, FLASH_PRICE.price_id, cost_of(12))
@@ -49,6 +51,7 @@ RECORDS: tuple[AnyRecord, ...] = (
     SpeechRecord("r", 0, SPEECH, answer=0),
     RejectRecord("r", 0, REJECT),
     UnaccountedSpend(NOW_US, 12, cost_of(12), "CNY"),
+    Settled(settlement_of(ATTEMPT), ANSWER, AnswerSpeech(request_key="k", created_at=NOW_US, attempts=2)),
 )
 
 _FIELDS: Mapping[type[object], str] = {
@@ -63,14 +66,21 @@ _FIELDS: Mapping[type[object], str] = {
     " segments attempts request_id request_key deduplicated_from characters_counted characters_reported"
     " characters_billed input_tokens output_tokens total_tokens cost currency quality created_at",
     RejectValues: "error_class error_code message attempts cost currency failed_at",
+    AnswerSpeech: "request_key created_at language currency attempts quality",
     Intent: "kind attempt boundaries",
-    Settled: "kind settlement answer",
+    Settled: "kind settlement answer speech",
     Discarded: "kind attempt_id",
     SpeechRecord: "kind utterance_id take values answer",
     RejectRecord: "kind utterance_id take values",
     UnaccountedSpend: "kind claimed_at_us characters_upper_bound cost_upper_bound currency",
 }
 """The fields of each type in the order of format 1."""
+
+_OMITTED: Mapping[type[object], Mapping[str, Any]] = {
+    Settled: {"speech": msgspec.UNSET},
+    AnswerSpeech: {"language": None, "currency": None, "attempts": 1, "quality": None},
+}
+"""The fields that are not written where they have these values."""
 
 
 def _encode_format_1(record: Record) -> bytes:
@@ -80,8 +90,10 @@ def _encode_format_1(record: Record) -> bytes:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, msgspec.Struct):
-        kind = type(value).__struct_config__.tag
-        return {name: kind if name == "kind" else _plain(getattr(value, name)) for name in _FIELDS[type(value)].split()}
+        kind, names = type(value).__struct_config__.tag, _FIELDS[type(value)].split()
+        omitted = _OMITTED.get(type(value), {})
+        names = [name for name in names if name not in omitted or getattr(value, name) != omitted[name]]
+        return {name: kind if name == "kind" else _plain(getattr(value, name)) for name in names}
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     return str(value) if isinstance(value, Decimal) else value
@@ -93,6 +105,7 @@ OTHERS: Mapping[type[object], st.SearchStrategy[Any]] = {
     str: TEXTS,
     Decimal: MONEY,
     Outcome: st.sampled_from(Outcome),
+    msgspec.UnsetType: st.just(msgspec.UNSET),
 }
 
 
@@ -160,6 +173,57 @@ def test_what_an_earlier_version_did_not_write_has_its_default() -> None:
     assert decode_record(orjson.dumps(speech)) == SpeechRecord("r", 0, SPEECH)
 
 
+def test_an_earlier_version_reads_an_answer_that_ends_its_row_as_a_paid_answer() -> None:
+    """It ignores the end of the row, which follows all that it knows, and takes the answer for the row."""
+
+    class Earlier(Record, frozen=True, tag="settled"):
+        settlement: Settlement
+        answer: AnswerRecord | None = None
+
+    settled = encode_record(Settled(settlement_of(ATTEMPT), ANSWER))
+    speech = AnswerSpeech(request_key="k", created_at=NOW_US)
+    assert with_speech(settled, speech) == encode_record(Settled(settlement_of(ATTEMPT), ANSWER, speech))
+    assert msgspec.json.decode(with_speech(settled, speech), type=Earlier) == Earlier(settlement_of(ATTEMPT), ANSWER)
+
+
+_CHANGES: Mapping[str, Any] = {
+    "words": None,
+    "language": None,
+    "segments": 2,
+    "attempts": 3,
+    "request_id": None,
+    "request_key": "another",
+    "usage": Usage(10, 1, 2, 3),
+    "characters_counted": 9,
+    "characters_billed": 20,
+    "cost": cost_of(20),
+    "currency": None,
+    "quality": ("clipped", "silent"),
+    "created_at_us": NOW_US + 1,
+    "deduplicated_from": "another row",
+}
+
+
+@pytest.mark.parametrize("name", ["nothing", *_CHANGES])
+def test_the_end_of_a_row_that_differs_from_its_answer_is_told_whole(name: str) -> None:
+    """An answer brings back each column of its row's speech, or the speech is a record of its own."""
+    speech = make_speech(UTTERANCE, audio_of("Hello."), 10)
+    answer = Answer(0, speech.audio, speech.words, speech.usage, speech.request_id, speech.quality)
+    settled = Settled(settlement_of(ATTEMPT), AnswerRecord.of(answer))
+    changed = speech._replace(**{name: _CHANGES[name]}) if name in _CHANGES else speech
+    end = AnswerSpeech.of(changed, ATTEMPT, settled)
+    assert (end is None) == (name in _OF_ITS_OWN)
+    if end is not None and settled.answer is not None:
+        restored = SpeechValues.of_answer(end, ATTEMPT, settled.settlement, settled.answer)
+        assert restored == SpeechValues.of(changed)
+
+
+_OF_ITS_OWN = {
+    *("words", "segments", "request_id", "usage", "characters_counted", "characters_billed", "cost"),
+    "deduplicated_from",
+}
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -202,6 +266,7 @@ MALFORMED = [
     (3, "values", "cost", "-0.1"),
     (3, "values", "request_key", None),
     (4, "values", "attempts", -1),
+    (6, "speech", "attempts", -1),
 ]
 
 

@@ -20,6 +20,7 @@ from tts_pipeline.wal.frames import Blob
 from tts_pipeline.wal.journal import encode_frame
 from tts_pipeline.wal.records import (
     AnswerRecord,
+    AnswerSpeech,
     Discarded,
     Intent,
     JournalHeader,
@@ -29,6 +30,7 @@ from tts_pipeline.wal.records import (
     SpeechRecord,
     SpeechValues,
     encode_record,
+    with_speech,
 )
 from tts_pipeline.wal.replay import Replay, UtteranceRecord, collect_history, replay_journal
 
@@ -64,6 +66,11 @@ def _speech(utterance_id: str, *, answer: int | None = 0) -> bytes:
     utterance = Utterance(utterance_id, "Hello.")
     values = SpeechValues.of(make_speech(utterance, audio_of("Hello."), 10))
     return encode_record(SpeechRecord(utterance_id, 0, values, answer))
+
+
+def _spoken(attempt: Attempt, answer: Answer) -> tuple[bytes, bytes]:
+    record, payload = _settled(attempt, answer)
+    return with_speech(record, AnswerSpeech(request_key="k", created_at=NOW_US)), payload
 
 
 def _write(path: Path, *frames: tuple[bytes, bytes] | bytes) -> Path:
@@ -162,6 +169,14 @@ def test_a_speech_points_at_its_answer_or_has_audio_of_its_own(tmp_path: Path) -
     assert other.read() == b"joined audio"
 
 
+def test_an_answer_may_be_the_end_of_its_row(tmp_path: Path) -> None:
+    """The row is speech, with the audio of the answer."""
+    answer = Answer(0, audio_of("a"))
+    replay = _read(_write(tmp_path / "j", _intent(_attempt(1)), _spoken(_attempt(1), answer)))
+    assert replay.finished_keys() == {("r", 0)}
+    assert replay.utterances["r", 0].audio == replay.utterances["r", 0].answers[0][1]
+
+
 def test_a_later_word_of_an_utterance_counts(tmp_path: Path) -> None:
     """An utterance that was rejected and then spoken is speech."""
     reject = encode_record(RejectRecord("r", 0, REJECTED))
@@ -204,13 +219,14 @@ def _histories(draw: st.DrawFn) -> list[tuple[bytes, bytes]]:
     open_attempts: list[Attempt] = []
     answered: set[str] = set()
     for number in range(draw(st.integers(0, 12))):
-        kind = draw(st.sampled_from(["intent", "settled", "failed", "speech", "reject"]))
+        kind = draw(st.sampled_from(["intent", "settled", "spoken", "failed", "speech", "reject"]))
         utterance_id = draw(IDS)
-        if kind in {"settled", "failed"} and open_attempts:
+        if kind in {"settled", "spoken", "failed"} and open_attempts:
             attempt = open_attempts.pop(draw(st.integers(0, len(open_attempts) - 1)))
-            if kind == "settled":
+            if kind != "failed":
                 answered.add(attempt.utterance_id)
-                frames.append(_settled(attempt, Answer(0, audio_of("", audio_bytes=draw(st.integers(1, 60))))))
+                answer = Answer(0, audio_of("", audio_bytes=draw(st.integers(1, 60))))
+                frames.append((_spoken if kind == "spoken" else _settled)(attempt, answer))
             else:
                 frames.append(_settled(attempt, outcome=Outcome.FAILED))
         elif kind == "speech":
@@ -370,11 +386,12 @@ def test_what_this_process_wrote_reads_the_same_without_a_second_look_at_the_aud
 def test_audio_that_is_damaged_is_not_taken_for_whole(tmp_path: Path) -> None:
     """One flipped bit in a payload leaves its record whole: its cost is known, and the audio is bought again."""
     attempt = _attempt(1)
-    frames = [(_intent(attempt), b""), _settled(attempt, Answer(0, audio_of("a"))), (_speech("r"), b"")]
-    replay = _read(_damaged(_write(tmp_path / "j", *frames), _ends(frames)[2] - 9))
-    assert replay.attempts == {"a1": (attempt, settlement_of(attempt))}
-    assert (replay.finished_keys(), replay.damaged_answers, replay.unread_bytes) == (set(), 1, 0)
-    assert collect_history(("r", 0), [replay]).answers == {}
+    for settled in (_settled, _spoken):
+        frames = [(_intent(attempt), b""), settled(attempt, Answer(0, audio_of("a"))), (_speech("r"), b"")]
+        replay = _read(_damaged(_write(tmp_path / "j", *frames), _ends(frames)[2] - 9))
+        assert replay.attempts == {"a1": (attempt, settlement_of(attempt))}
+        assert (replay.finished_keys(), replay.damaged_answers, replay.unread_bytes) == (set(), 1, 0)
+        assert collect_history(("r", 0), [replay]).answers == {}
 
 
 def test_an_utterance_nobody_heard_of_has_no_history(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from tts_pipeline.attempt import Attempt, Settlement
 from tts_pipeline.config import BudgetCap
@@ -26,6 +27,7 @@ from tts_pipeline.storage.store import Store, storage_errors
 from tts_pipeline.wal.journal import SUFFIX, Append, Journal, JournalWriter
 from tts_pipeline.wal.records import (
     AnswerRecord,
+    AnswerSpeech,
     Discarded,
     Intent,
     Record,
@@ -35,6 +37,7 @@ from tts_pipeline.wal.records import (
     SpeechRecord,
     SpeechValues,
     encode_record,
+    with_speech,
 )
 from tts_pipeline.wal.replay import Replay, collect_history, merge_histories
 
@@ -111,6 +114,15 @@ class PriorState:
 NO_PRIOR_STATE = PriorState()
 
 
+class _Bought(NamedTuple):
+    """An answer, its attempt, and its record, which may still be pending."""
+
+    attempt: Attempt
+    settled: Settled
+    audio: Audio
+    append: Append
+
+
 class ActivePart:
     """A part that this process works on; it is the ledger of its utterances' attempts."""
 
@@ -134,8 +146,10 @@ class ActivePart:
         self._resources = ExitStack()
         self._fence: Callable[[], None] = lambda: None
         self._in_flight: dict[str, Attempt] = {}
-        self._last_answers: dict[UtteranceKey, tuple[int, Audio]] = {}
+        self._last_answers: dict[UtteranceKey, _Bought] = {}
         self.on_complete: Callable[[ActivePart], None] = lambda _: None
+        self.on_write_error: Callable[[StorageError], None] = lambda _: None
+        """Receives the failure of a speech for which nobody waits."""
         self.wait_until_shipped: Callable[[], Awaitable[None]] | None = None
         """Waits until the contents of all journals are at the destination, too; None where that is not needed."""
         self._recorded_keys = {key for replay in earlier_replays for key in replay.utterances}
@@ -222,10 +236,11 @@ class ActivePart:
     def settle(self, settlement: Settlement, answer: Answer | None) -> None:
         """Record the settlement of an attempt; never waits, and is written before all later records."""
         attempt = self._in_flight.pop(settlement.attempt_id)
-        if answer is not None:
-            self._last_answers[attempt.utterance_id, attempt.take] = (answer.segment, answer.audio)
         record = Settled(settlement, None if answer is None else AnswerRecord.of(answer))
-        self._put(Append(self._open_journal(), encode_record(record), b"" if answer is None else answer.audio.data))
+        append = Append(self._open_journal(), encode_record(record), b"" if answer is None else answer.audio.data)
+        self._put(append)
+        if answer is not None:
+            self._last_answers[attempt.utterance_id, attempt.take] = _Bought(attempt, record, answer.audio, append)
         self._progress.in_flight -= 1
         self._progress.settled += 1
         self._progress.latency_ms += settlement.latency_ms
@@ -237,18 +252,44 @@ class ActivePart:
         self._put(Append(self._open_journal(), encode_record(Discarded(attempt_id))))
 
     async def record_speech(self, speech: Speech) -> None:
-        """Record an utterance's speech; return when it is written."""
+        """Record an utterance's speech; return when it is written, or when the next intent waits for that, too.
+
+        The row counts as finished when it is written; ``on_write_error`` receives a failure after the return.
+        """
         utterance = speech.utterance
-        segment, audio = self._last_answers.pop((utterance.utterance_id, utterance.take), (0, None))
+        bought = self._last_answers.pop((utterance.utterance_id, utterance.take), None)
         # Audio that is one unchanged answer is in the journal already: it is not written twice.
-        is_answer = audio is speech.audio
-        record = SpeechRecord(
-            utterance.utterance_id, utterance.take, SpeechValues.of(speech), segment if is_answer else None
-        )
+        is_answer = bought is not None and bought.audio is speech.audio
+        if bought is not None and is_answer and self._extend_pending(bought, speech):
+            return
+        segment = None
+        if bought is not None and bought.settled.answer is not None and is_answer:
+            segment = bought.settled.answer.segment
+        record = SpeechRecord(utterance.utterance_id, utterance.take, SpeechValues.of(speech), segment)
         await self._append_and_wait(record, b"" if is_answer else speech.audio.data)
-        is_reused = speech.deduplicated_from is not None
-        self._progress.totals.add_speech(speech.audio.duration_ms, is_reused=is_reused)
-        self._count_finished()
+        self._count_speech(speech.audio.duration_ms, is_reused=speech.deduplicated_from is not None)
+
+    def _extend_pending(self, bought: _Bought, speech: Speech) -> bool:
+        """Add an utterance's end to the record of its answer; return False if that is not possible any more.
+
+        Usually it is: the end follows the answer in the same turn of the loop. Nobody waits for the record, because an
+        intent is the next that its worker does: that saves a record and a wake-up of a task for each row.
+        """
+        assert self._writer is not None
+        if not self._writer.is_pending(bought.append):
+            return False
+        answer_speech = AnswerSpeech.of(speech, bought.attempt, bought.settled)
+        if answer_speech is None:
+            return False
+        bought.append.record = with_speech(bought.append.record, answer_speech)
+        bought.append.on_written = partial(self._on_speech_written, speech.audio.duration_ms)
+        return True
+
+    def _on_speech_written(self, duration_ms: int, error: StorageError | None) -> None:
+        if error is None:
+            self._count_speech(duration_ms, is_reused=False)
+        else:
+            self.on_write_error(error)
 
     async def record_reject(self, reject: Reject) -> None:
         """Record that an utterance failed for good; return when it is written."""
@@ -256,6 +297,10 @@ class ActivePart:
         self._last_answers.pop((utterance.utterance_id, utterance.take), None)
         await self._append_and_wait(RejectRecord(utterance.utterance_id, utterance.take, RejectValues.of(reject)))
         self._progress.totals.rejects += 1
+        self._count_finished()
+
+    def _count_speech(self, duration_ms: int, *, is_reused: bool) -> None:
+        self._progress.totals.add_speech(duration_ms, is_reused=is_reused)
         self._count_finished()
 
     def _count_finished(self) -> None:

@@ -138,8 +138,8 @@ class Runner:
                 self._coalescer.close()
                 # wait until the part that the reader thread is opening is open
                 await self._loop.run_in_executor(self._reader_thread, lambda: None)
+                await asyncio.to_thread(self._writer.close)  # parts are complete when their last rows are written
                 await asyncio.gather(*self._commit_tasks)
-        await asyncio.to_thread(self._writer.close)
         storage_error = await self._loop.run_in_executor(self._committer_thread, self.parts.suspend_all)
         if self._cache is not None:
             await self._cache.close(STOPPED_CLOSE_S if self._pool.reason else CLOSE_S)
@@ -175,6 +175,7 @@ class Runner:
                     self._start_commit(part)
                 else:
                     part.on_complete = self._start_commit
+                    part.on_write_error = self._pool.stop
                     for utterance in part.todo:
                         await self._coalescer.admit(WorkItem(utterance, part), self._pool.queue)
             await self._coalescer.drain()

@@ -47,7 +47,10 @@ class ResultLedger(Ledger, Protocol):
     """A ledger that also records the end of utterances."""
 
     async def record_speech(self, speech: Speech) -> None:
-        """Record an utterance's speech; the worker is free again when this returns."""
+        """Record an utterance's speech; the worker is free again when this returns.
+
+        It returns when the speech is written, or earlier if the next attempt's ``intend`` waits for that.
+        """
 
     async def record_reject(self, reject: Reject) -> None:
         """Record that an utterance failed for good; the worker is free again when this returns."""

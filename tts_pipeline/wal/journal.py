@@ -225,7 +225,8 @@ class Append:
     """One record for a journal, already encoded by its maker, so that a mistake in it never stops the writer.
 
     ``durable`` waits for the disk, not only for the operating system. The writer calls ``on_written`` through its
-    ``deliver``, with the error or None; ``on_written`` is None when nobody waits.
+    ``deliver``, with the error or None; ``on_written`` is None when nobody waits. While a record is pending (see
+    ``JournalWriter.is_pending``), its maker may still change it.
     """
 
     journal: Journal
@@ -233,6 +234,7 @@ class Append:
     payload: bytes = b""
     durable: bool = False
     on_written: OnWritten | None = None
+    batch: int = 0
 
 
 class JournalWriter:
@@ -265,6 +267,7 @@ class JournalWriter:
         self._call_soon = call_soon
         self._disk_full: DiskFullError | None = None
         self._pending: list[Append] = []
+        self._batch = 1
         self._is_busy = False
         self._unsynced: dict[int, Journal] = {}
         self._hand_over_lock = threading.Lock()
@@ -274,14 +277,20 @@ class JournalWriter:
 
     def put(self, append: Append) -> None:
         """Queue a record; the records of one journal are written in the order of the calls."""
+        append.batch = self._batch
         self._pending.append(append)
         if len(self._pending) == 1 and not self._is_busy:
             self._call_soon(self._hand_over)
+
+    def is_pending(self, append: Append) -> bool:
+        """Return whether a record that was put is not on its way yet; only for the thread that calls ``put``."""
+        return append.batch == self._batch
 
     def _hand_over(self) -> None:
         with self._hand_over_lock:  # `close` may run in another thread than `put`
             if self._pending:
                 self._is_busy = True
+                self._batch += 1
                 self._queue.put(self._pending)
                 self._pending = []
 

@@ -101,11 +101,54 @@ class AnswerRecord(msgspec.Struct, frozen=True, gc=False):
         return Answer(self.segment, audio, self.words, self.usage, self.request_id, self.quality)
 
 
+class AnswerSpeech(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """The end of an utterance whose speech is one answer, unchanged; the answer's own record holds all other columns.
+
+    ``quality`` None means the flags of the answer. The time is in microseconds.
+    """
+
+    request_key: str
+    created_at: Count
+    language: str | None = None
+    currency: str | None = None
+    attempts: Count16 = 1
+    quality: tuple[str, ...] | None = None
+
+    @classmethod
+    def of(cls, speech: Speech, attempt: Attempt, settled: Settled) -> Self | None:
+        """Return the end of an utterance; None if its speech differs from the answer, or cost more attempts."""
+        settlement, answer = settled.settlement, settled.answer
+        if answer is None or speech.segments != 1 or speech.deduplicated_from is not None:
+            return None
+        if (
+            speech.words != answer.words
+            or speech.usage != answer.usage
+            or speech.request_id != answer.request_id
+            or speech.characters_counted != attempt.characters_counted
+            or speech.characters_billed != settlement.characters_billed
+            or speech.cost != settlement.cost
+        ):
+            return None
+        return cls(
+            request_key=speech.request_key,
+            created_at=speech.created_at_us,
+            language=speech.language,
+            currency=speech.currency,
+            attempts=speech.attempts,
+            quality=None if speech.quality == answer.quality else speech.quality,
+        )
+
+
 class Settled(Record, frozen=True, tag="settled"):
-    """The end of an attempt; the payload is the audio of its answer, if it has one."""
+    """The end of an attempt; the payload is the audio of its answer, if it has one.
+
+    ``speech`` is set if the answer is also the end of its utterance, which saves a record of its own. Earlier versions
+    ignore it: they read an answer that is paid for.
+    """
 
     settlement: Settlement
     answer: AnswerRecord | None = None
+    speech: AnswerSpeech | msgspec.UnsetType = msgspec.UNSET
 
 
 class Discarded(Record, frozen=True, tag="discarded"):
@@ -171,6 +214,35 @@ class SpeechValues(msgspec.Struct, frozen=True, gc=False, kw_only=True):
             created_at=speech.created_at_us,
         )
 
+    @classmethod
+    def of_answer(cls, speech: AnswerSpeech, attempt: Attempt, settlement: Settlement, answer: AnswerRecord) -> Self:
+        """Return the values of a speech that is one answer, unchanged."""
+        usage = answer.usage
+        return cls(
+            voice=attempt.voice,
+            language=speech.language,
+            audio_format=answer.format,
+            sample_rate_hz=answer.sample_rate_hz,
+            channels=answer.channels,
+            duration_ms=answer.duration_ms,
+            timestamps=answer.words,
+            timestamps_source=None if answer.words is None else "service",
+            segments=1,
+            attempts=speech.attempts,
+            request_id=answer.request_id,
+            request_key=speech.request_key,
+            characters_counted=attempt.characters_counted,
+            characters_reported=usage.characters_reported,
+            characters_billed=settlement.characters_billed,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            total_tokens=usage.total_tokens,
+            cost=settlement.cost,
+            currency=speech.currency,
+            quality=answer.quality if speech.quality is None else speech.quality,
+            created_at=speech.created_at,
+        )
+
 
 class SpeechRecord(Record, frozen=True, tag="speech"):
     """A finished utterance; its audio is the payload or, without a payload, the answer to the segment ``answer``."""
@@ -233,6 +305,12 @@ AnyRecord = Intent | Settled | Discarded | SpeechRecord | RejectRecord | Unaccou
 
 encode_record = msgspec.json.Encoder().encode
 """Encode a record as JSON; money is text."""
+
+
+def with_speech(settled: bytes, speech: AnswerSpeech) -> bytes:
+    """Return an encoded ``Settled`` record with the end of its utterance."""
+    return b'%b,"speech":%b}' % (settled[:-1], encode_record(speech))
+
 
 _DECODER = msgspec.json.Decoder(AnyRecord)
 _REFUSALS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)

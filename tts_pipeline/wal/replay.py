@@ -170,6 +170,9 @@ def _apply_settlement(replay: Replay, record: Settled, blob: Blob | None) -> Non
     if record.answer is not None and blob is not None:
         utterance = _utterance(replay, (attempt.utterance_id, attempt.take))
         utterance.answers[attempt.segment] = (record.answer, blob)
+        if record.speech is not msgspec.UNSET:
+            utterance.speech = SpeechValues.of_answer(record.speech, attempt, settlement, record.answer)
+            utterance.audio, utterance.reject = blob, None
 
 
 def _apply_speech(replay: Replay, record: SpeechRecord, blob: Blob | None) -> None:
