@@ -24,8 +24,6 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
-import aiohttp
-
 import tts_pipeline
 from benchmarks.answers import AnswerSpec
 from benchmarks.contest import write_source
@@ -33,6 +31,7 @@ from benchmarks.contestants.ours import job_of
 from benchmarks.contestants.task import Task
 from benchmarks.service import LoadService, load_service
 from tts_pipeline.client.client import SpeechClient
+from tts_pipeline.http.connection import WatchedConnection
 from tts_pipeline.job import run_job, workers
 
 MAX_FRAMES, MAX_FUNCTIONS, MAX_FILES, MAX_ROOM_CHANGES = 8, 220, 50, 90
@@ -43,7 +42,7 @@ _THREADS = ("event-loop", "journal-writer")
 _PACKAGE = f"{Path(tts_pipeline.__file__).parent}{os.sep}"
 _AUDIO = f"{_PACKAGE}audio{os.sep}"
 _ENTRY = SpeechClient.synthesize.__code__
-_SEND = aiohttp.ClientRequest.send.__code__
+_SEND = WatchedConnection.send.__code__
 _LOOP_CALL = asyncio.Handle._run.__code__
 
 
@@ -115,7 +114,7 @@ class Watcher:
             return
         if _counts(code):
             self.way.calls.append(code)
-        elif code is _SEND:
+        if code is _SEND:
             self.way.stack = [each for each in _stack(frame) if _counts(each)]
 
 

@@ -41,6 +41,7 @@ OUTSIDE = {
     "airflow": {"airflow"},
     "httpx": {"http"},
     "aiohttp": {"http", "emulator", "browse"},
+    "yarl": {"http"},
     "tenacity": {"flow"},
     "polars": {"frames", "estimates", "report", "browse", "exports", "cli", "airflow"},
     "espeakng_loader": {"emulator"},
@@ -67,6 +68,7 @@ OF_NO_MODULE: Mapping[str, str] = {
     "exports": "hostile languages memory",
     "flow": "answers_without_audio limiter_budget",
     "frames": "durability lazy notebook",
+    "http": "request_cycle",
     "job": "empty growing leases limits lost_work_dir object_store passed_through read_only reject_guard repeats reuse"
     " second_interrupt wide_rows",
     "wal": "full_disk",

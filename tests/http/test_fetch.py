@@ -27,7 +27,7 @@ from tts_pipeline.errors import PermanentError, ServiceError, TransientError
 from tts_pipeline.flow.clock import Clock
 from tts_pipeline.flow.retry_policy import RetryPolicy
 from tts_pipeline.http.fetch import Fetcher, _join_url, origin_of_plain
-from tts_pipeline.http.transport import Timeouts
+from tts_pipeline.http.timeouts import Timeouts
 from tts_pipeline.models import Usage
 from tts_pipeline.wire.response import ParsedResponse, Response
 

@@ -23,7 +23,8 @@ from tests.client.scripted_server import (
 )
 from tests.machine import patience
 from tts_pipeline.errors import FatalError, PermanentError, ServiceError, TransientError
-from tts_pipeline.http.transport import Timeouts, Transport
+from tts_pipeline.http.timeouts import Timeouts
+from tts_pipeline.http.transport import Transport
 from tts_pipeline.wire.response import Response
 
 TIMEOUTS = Timeouts(timeout_s=patience(20), connect_timeout_s=patience(20), max_body_bytes=1_000_000)

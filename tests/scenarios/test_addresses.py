@@ -13,7 +13,7 @@ from tests.scenarios.conftest import RunJob, check_bill, check_every_row_once
 from tts_pipeline.client import client
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.http.address import AddressScope, scope_of
-from tts_pipeline.http.transport import Timeouts
+from tts_pipeline.http.timeouts import Timeouts
 
 METADATA = "http://169.254.169.254/latest/meta-data/"
 

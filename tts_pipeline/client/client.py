@@ -39,8 +39,9 @@ from tts_pipeline.flow.limiter import Limiter
 from tts_pipeline.flow.pacer import Pacer
 from tts_pipeline.flow.retry_policy import RetryPolicy
 from tts_pipeline.http.fetch import Fetcher
+from tts_pipeline.http.timeouts import Timeouts
 from tts_pipeline.http.tls import check_certificates
-from tts_pipeline.http.transport import Timeouts, Transport
+from tts_pipeline.http.transport import Transport
 from tts_pipeline.log import logger
 from tts_pipeline.models import Speech, Utterance
 from tts_pipeline.text import check_speakable

@@ -1,4 +1,4 @@
-"""Keep a pool of connections on which each answer surely belongs to its request.
+"""Watch a connection, so that each answer surely belongs to its request.
 
 HTTP/1.1 does not name the request of an answer: an answer belongs to the next request on its connection. An unsolicited
 second answer (a proxy that repeats itself, a server that answers late) would therefore pass for the answer to the next
@@ -8,8 +8,7 @@ request, and a row would get another row's audio. aiohttp uses an idle connectio
   request is about to be written.
 * If a connection served other requests before and then brings more than one answer, none of these answers is used: the
   first may be a late one.
-* Each connection to a server serves one request until connections have stayed silent for a while after their answers.
-  After the first unsolicited bytes, each connection serves one request for good.
+* Connections serve one request each until a server is trusted (``connection_pool.py``).
 
 One case remains: a server repeats itself later than that, and its second answer arrives alone, after the next request
 was written. Nothing in HTTP/1.1 tells this answer from the right one.
@@ -18,81 +17,123 @@ was written. Nothing in HTTP/1.1 tells this answer from the right one.
 from __future__ import annotations
 
 import asyncio
-import math
-import ssl
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Self
+from time import monotonic
+from typing import Any, Protocol
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, AbstractStreamWriter
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.client_exceptions import ClientOSError, ClientPayloadError, ServerDisconnectedError
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ConnectionKey
-from aiohttp.connector import Connection
+from aiohttp.helpers import TimerNoop
 from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.http_parser import RawResponseMessage
-from aiohttp.http_writer import StreamWriter
-from aiohttp.payload import BytesPayload
+from aiohttp.http_parser import HttpResponseParser, RawResponseMessage
 from aiohttp.streams import StreamReader
-from aiohttp.tracing import Trace
 
-from tts_pipeline.config import MAX_HEAD_BYTES
+from tts_pipeline.config import MAX_HEAD_BYTES, MAX_HEADER_BYTES
+from tts_pipeline.errors import ServiceError
+from tts_pipeline.http.response_head import HeadTooLargeError, ResponseHead, check_size
 from tts_pipeline.http.socket_state import SocketState
-from tts_pipeline.log import logger
-
-_KEEPALIVE_S = 30.0
-"""The longest life of an idle connection. Gateways commonly close an idle connection after 60 s, and a request on a
-connection that is being closed may be billed for nothing."""
-
-_MAX_IDLE_ON_PROBATION = 8
-"""The most idle connections that are kept and watched before the server is trusted."""
+from tts_pipeline.http.timeouts import Timeouts
 
 _IDLE_TIMEOUT = (b"HTTP/1.1 408", b"HTTP/1.0 408")
 """Some servers close an idle connection with status 408 (RFC 9110, 15.5.9): this is no sign of a repeated answer."""
+
+_UNLIMITED_BYTES = 2**30
+"""A body is kept whole, so nothing is gained by pausing its server: its size alone is limited."""
 
 
 class UnsolicitedResponseError(aiohttp.ClientError):
     """More than one answer came, or an answer came too early, so its request is unknown."""
 
 
-class HeadTooLargeError(aiohttp.ClientError):
-    """An answer's head, trailer or chunk extensions are larger than ``MAX_HEAD_BYTES``."""
+class Pool(Protocol):
+    """What a connection tells its pool."""
+
+    limits: Timeouts
+
+    def put_back(self, connection: WatchedConnection, response_s: float) -> None:
+        """Take a connection whose answer is complete, after the time since its request."""
+
+    def forget(self, connection: WatchedConnection) -> None:
+        """A connection was lost or closed."""
+
+    def distrust(self) -> None:
+        """The server sent unsolicited bytes."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class RequestCycle:
-    """One request on a connection, and its answer.
+    """One request on a connection, and its answer. ``ended`` is done when the answer is complete, or failed.
 
-    ``body`` is None until the answer's head is read; interim answers (1xx) do not count. ``body_bytes`` is the number
-    of its bytes so far; ``overhead_bytes`` counts heads, trailers and chunk extensions since the last of them, or since
-    the request. ``has_extra_data``: more than the answer came. ``is_doubtful``: the answer may be another request's.
+    ``head`` and ``body`` are None until the answer's head is read; interim answers (1xx) do not count. ``body_bytes``
+    is the number of its bytes so far; ``overhead_bytes`` counts heads, trailers and chunk extensions since the last of
+    them, or since the request. ``is_doubtful``: the answer may be another request's.
     """
 
+    ended: asyncio.Future[None]
     is_first: bool
-    start_s: float
-    is_request_written: bool = False
+    sent_s: float
+    end_s: float
+    head: ResponseHead | None = None
     body: StreamReader | None = None
     body_bytes: int = 0
     overhead_bytes: int = 0
     has_extra_data: bool = False
     is_doubtful: bool = False
+    error: Exception | None = None
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether the whole answer has arrived."""
-        return self.body is not None and self.body.is_eof()
+    def end(self, error: Exception | None = None) -> None:
+        """Wake the sender; it raises the error."""
+        self.error = error
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+
+class _NoFlowControl(BaseProtocol):
+    """The protocol of a body that is never paused."""
+
+    def pause_reading(self) -> None:
+        """Go on."""
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Go on."""
 
 
 class WatchedConnection(ResponseHandler):
-    """A connection that ends as soon as unsolicited bytes arrive."""
+    """A connection that ends as soon as unsolicited bytes arrive.
 
-    def __init__(self, pool: ConnectionPool, loop: asyncio.AbstractEventLoop) -> None:
+    aiohttp's connector opens it, and reads a proxy's answer to CONNECT by the base class. An exchange only uses the
+    parser: it writes a request at once and wakes its sender once, when the whole answer is there. aiohttp's own way
+    (a session, a request, a writer, a response and a stream, with timers for each) takes five times the calls.
+    """
+
+    def __init__(self, pool: Pool, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
+        self.key: ConnectionKey | None = None
+        self.idle_since_s = 0.0
         self._pool = pool
+        self._limits = pool.limits
         self._socket = SocketState(-1)
         self._is_tls = False
-        self.cycle: RequestCycle | None = None
+        self._is_new = True
+        self._tunnel_bytes: int | None = None
+        self._cycle: RequestCycle | None = None
+        self._last_bytes_s = 0.0
+        self._alarm: asyncio.TimerHandle | None = None
+        self._answers = HttpResponseParser(
+            _NoFlowControl(loop),
+            loop,
+            _UNLIMITED_BYTES,
+            timer=TimerNoop(),
+            read_until_eof=True,
+            auto_decompress=False,
+            max_line_size=MAX_HEADER_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
+            max_headers=MAX_HEAD_BYTES,  # their bytes are bounded, not their number
+        )
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Remember the socket, and whether it speaks TLS."""
@@ -101,51 +142,55 @@ class WatchedConnection(ResponseHandler):
         self._is_tls = transport.get_extra_info("sslcontext") is not None
 
     def set_response_params(self, **parameters: Any) -> None:
-        """Begin the cycle of the next request: the pool has given this connection to it."""
-        is_tunnel = "timer" not in parameters  # the connector's own CONNECT to a proxy, which is written already
-        self.cycle = RequestCycle(is_first=self.cycle is None, start_s=self._loop.time(), is_request_written=is_tunnel)
+        """Let the base class read the answer of a proxy to the connector's CONNECT."""
+        self._tunnel_bytes = 0
         super().set_response_params(**parameters)
 
-    def is_connected(self) -> bool:
-        """Return whether a request may be written; the pool calls this for idle connections."""
-        return super().is_connected() and not self._has_unread()
-
     def is_silent(self) -> bool:
-        """Return whether a request may still be written; a new TLS session may hold unread bytes, its tickets."""
-        is_new = self.cycle is not None and self.cycle.is_first
-        return super().is_connected() and ((is_new and self._is_tls) or not self._has_unread())
+        """Return whether a request may be written; a new TLS session may hold unread bytes, its tickets."""
+        return self.is_connected() and ((self._is_new and self._is_tls) or not self._socket.has_event())
+
+    def send(self, request: bytes, end_s: float) -> RequestCycle:
+        """Write a whole request; its exchange has to end at ``end_s``, on the monotonic clock."""
+        assert self.transport is not None
+        self._last_bytes_s = sent_s = monotonic()
+        self._cycle = cycle = RequestCycle(self._loop.create_future(), self._is_new, sent_s, end_s)
+        self._is_new = False
+        self.transport.write(request)
+        if self._alarm is None:
+            self._set_alarm(cycle)
+        return cycle
+
+    def abandon(self, cycle: RequestCycle) -> None:
+        """Close the connection, unless the answer is complete: nobody waits for it any more."""
+        if self._cycle is cycle:
+            self._fail(cycle, ConnectionAbortedError())
 
     def data_received(self, data: bytes) -> None:
-        """Take received bytes: none whenever an answer is read, even after another request got this connection."""
-        cycle = self.cycle
-        if not data and (cycle is None or not cycle.is_request_written):
+        """Take received bytes."""
+        cycle = self._cycle
+        if cycle is None:
+            self._receive_outside_cycle(data)
             return
-        if cycle is None or not cycle.is_request_written or (data and cycle.is_complete):
-            self._terminate(is_evidence=not data.startswith(_IDLE_TIMEOUT))
+        try:
+            messages = self._answers.feed_data(data)[0]
+        except Exception as error:
+            self._refuse(cycle, error)
             return
-        super().data_received(data)
-        if cycle.is_complete:
-            self._check_behind_response(cycle)
-        else:
-            self._limit_overhead(cycle, len(data))
+        if messages:
+            self._take_heads(cycle, messages, cycle.overhead_bytes + len(data))
+        if not cycle.ended.done():
+            self._take_body(cycle, len(data))
 
-    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
-        """Take the head of an answer from the parser."""
-        message, payload = data
-        cycle = self.cycle
-        if cycle is not None and not _is_interim(message):
-            if cycle.body is not None:
-                cycle.has_extra_data = True
-                return
-            cycle.body = payload
-            cycle.is_doubtful = message.code < 300 and self._is_writing
-        super()._reschedule_timeout()
-        super().feed_data(data, size)
-
-    def _reschedule_timeout(self) -> None:
-        """Restart the read timeout, but not within a head: its rest gets no more time than its beginning."""
-        if self._read_timeout_handle is None or self.cycle is None or self.cycle.body is not None:
-            super()._reschedule_timeout()
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """End the answer: a body without a length is complete, any other one is lost."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        cycle, self._cycle = self._cycle, None
+        if cycle is not None:
+            cycle.end(self._loss(cycle, exc))
+        self._pool.forget(self)
+        super().connection_lost(exc)
 
     def close(self) -> None:
         """Close the connection; do not wait until the peer has read the rest of the request."""
@@ -159,143 +204,125 @@ class WatchedConnection(ResponseHandler):
         """Whether a part of the request has not left yet: no answer can belong to it."""
         return self.transport is not None and self.transport.get_write_buffer_size() > 0
 
-    def _has_unread(self) -> bool:
-        """Return whether bytes, or the end of the stream, wait unread in the system's buffer; takes 1 us."""
-        return self._socket.has_event()
-
-    def _has_unread_bytes(self) -> bool:
-        """Return whether bytes wait unread; the end of the stream does not count, it may follow an answer."""
-        return self._socket.has_bytes()
-
-    def _check_behind_response(self, cycle: RequestCycle) -> None:
-        """End the connection if more than one answer came: the parser is then within the second answer."""
-        if self.transport is None or self.upgraded:
+    def _receive_outside_cycle(self, data: bytes) -> None:
+        if self._tunnel_bytes is None:
+            if self.transport is not None:
+                self._terminate(is_evidence=not data.startswith(_IDLE_TIMEOUT))
             return
-        has_extra_data = cycle.has_extra_data or self.exception() is not None or self._has_second_response()
-        if has_extra_data or (not self._is_tls and self._has_unread_bytes()):
+        super().data_received(data)
+        self._tunnel_bytes += len(data)
+        if self._payload is None and self._tunnel_bytes > MAX_HEAD_BYTES:
+            self.close()
+            self.set_exception(HeadTooLargeError())
+
+    def _take_heads(
+        self, cycle: RequestCycle, messages: Sequence[tuple[RawResponseMessage, StreamReader]], received_bytes: int
+    ) -> None:
+        self._last_bytes_s = monotonic()  # a head's rest gets no more time than its beginning
+        for message, body in messages:
+            if 100 <= message.code < 200 and message.code != 101:
+                continue
+            if cycle.head is not None:
+                cycle.has_extra_data = True
+                continue
+            try:
+                cycle.head = ResponseHead(message, received_bytes, self._limits.max_body_bytes)
+            except (aiohttp.ClientError, HttpProcessingError, ServiceError) as error:
+                self._fail(cycle, error)
+                return
+            cycle.body = body
+            cycle.is_doubtful = message.code < 300 and self._is_writing
+
+    def _take_body(self, cycle: RequestCycle, size: int) -> None:
+        """Bound the bytes of the body and those outside it; aiohttp 3.14.5 does not bound the latter."""
+        body = cycle.body
+        if body is None:
+            has_grown = False
+        else:
+            self._last_bytes_s = monotonic()
+            body_bytes = body.total_bytes
+            try:
+                check_size(body_bytes, self._limits.max_body_bytes)
+            except ServiceError as error:
+                self._fail(cycle, error)
+                return
+            if body.is_eof():
+                self._complete(cycle)
+                return
+            has_grown = body_bytes > cycle.body_bytes
+            cycle.body_bytes = body_bytes
+        cycle.overhead_bytes = 0 if has_grown else cycle.overhead_bytes + size
+        if cycle.overhead_bytes > MAX_HEAD_BYTES:
+            self._fail(cycle, HeadTooLargeError())
+
+    def _complete(self, cycle: RequestCycle) -> None:
+        """End a cycle whose answer is complete, and the connection unless it may serve another request."""
+        self._cycle = None
+        if self._has_more(cycle):
             cycle.is_doubtful = cycle.is_doubtful or not cycle.is_first
             self._terminate(is_evidence=True)
+        elif (cycle.head is not None and cycle.head.should_close) or self._is_writing:
+            self.close()
+        else:
+            self._pool.put_back(self, self._last_bytes_s - cycle.sent_s)
+        cycle.end()
 
-    def _has_second_response(self) -> bool:
+    def _has_more(self, cycle: RequestCycle) -> bool:
+        """Return whether more than one answer came: the parser is then within the second answer."""
+        if cycle.has_extra_data or (not self._is_tls and self._socket.has_bytes()):
+            return True
         try:
-            return self._parser is not None and self._parser.feed_eof() is not None
+            return self._answers.feed_eof() is not None
         except HttpProcessingError:
             return True
 
-    def _limit_overhead(self, cycle: RequestCycle, size: int) -> None:
-        """Bound the bytes outside the body, and wake readers of a body that will not come; aiohttp 3.14.5 does not."""
-        body_bytes = 0 if cycle.body is None else cycle.body.total_bytes
-        has_grown = body_bytes > cycle.body_bytes or self._reading_paused
-        cycle.overhead_bytes = 0 if has_grown else cycle.overhead_bytes + size
-        cycle.body_bytes = body_bytes
-        if cycle.overhead_bytes > MAX_HEAD_BYTES:
-            self._terminate(is_evidence=False)  # first: it clears the exception
-            self.set_exception(HeadTooLargeError())
-        error = self.exception()
-        if error is not None and cycle.body is not None:
-            cycle.body.set_exception(error)
+    def _refuse(self, cycle: RequestCycle, error: Exception) -> None:
+        """Fail an answer that is not HTTP; what is not HTTP behind an answer is no part of it."""
+        if cycle.body is not None and cycle.body.is_eof():
+            cycle.has_extra_data = True
+            self._complete(cycle)
+        else:
+            self._fail(cycle, error if isinstance(error, HttpProcessingError) else HttpProcessingError())
+
+    def _fail(self, cycle: RequestCycle, error: Exception) -> None:
+        self._cycle = None
+        self.close()
+        cycle.end(error)
 
     def _terminate(self, *, is_evidence: bool) -> None:
-        self.force_close()
         self.close()
         if is_evidence:
             self._pool.distrust()
 
+    def _loss(self, cycle: RequestCycle, exc: BaseException | None) -> Exception | None:
+        """Return the error of an answer whose connection ended; None if it is complete."""
+        try:
+            self._answers.feed_eof()
+        except Exception as error:
+            if cycle.body is not None:
+                lost = ClientPayloadError("the connection ended before the body")
+                lost.__cause__ = error
+                return lost
+        if cycle.body is not None and cycle.body.is_eof():
+            return None
+        return ClientOSError(*exc.args) if isinstance(exc, OSError) else ServerDisconnectedError()
 
-def _is_interim(message: RawResponseMessage) -> bool:
-    return 100 <= message.code < 200 and message.code != 101
+    def _set_alarm(self, cycle: RequestCycle) -> None:
+        delay_s = min(cycle.end_s, self._last_bytes_s + self._limits.timeout_s) - monotonic()
+        self._alarm = self._loop.call_later(delay_s, self._on_alarm)
 
+    def _on_alarm(self) -> None:
+        """End an exchange that was silent for too long, or took too long in all; else wait for the rest of the time.
 
-class ConnectionPool(aiohttp.TCPConnector):
-    """A pool with one connection for each request in flight; the limiter bounds the requests.
-
-    No connection is used again before it was silent for ``probation_s``. ``make_tls`` is called when a connection needs
-    TLS: loading the certificates takes 15 ms. ``resolver`` None is the system's resolver.
-    """
-
-    def __init__(
-        self, probation_s: float, make_tls: Callable[[], ssl.SSLContext], resolver: AbstractResolver | None
-    ) -> None:
-        super().__init__(limit=0, keepalive_timeout=_KEEPALIVE_S, resolver=resolver)
-        self._make_tls = make_tls
-        self._factory = partial(self._make_protocol)
-        self._probation_s = probation_s
-        self._is_trusted = False
-        self._silence_timer: asyncio.TimerHandle | None = None
-
-    def distrust(self) -> None:
-        """Use a new connection for each request from now on: the server sent unsolicited bytes."""
-        if self._probation_s != math.inf:
-            logger.warning(
-                "the service sends answers that nobody requested: from now on each request uses a new connection"
-            )
-        self._probation_s, self._is_trusted = math.inf, False
-        if self._silence_timer is not None:
-            self._silence_timer.cancel()
-
-    def _get_ssl_context(self, request: aiohttp.ClientRequest) -> ssl.SSLContext | None:
-        return self._make_tls() if request.is_ssl() else None
-
-    def _make_protocol(self) -> ResponseHandler:
-        return WatchedConnection(self, self._loop)
-
-    async def _get(self, key: ConnectionKey, traces: list[Trace]) -> Connection | None:
-        return await super()._get(key, traces) if self._is_trusted else None
-
-    def _release(self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False) -> None:
-        if self._silence_timer is None and self._probation_s < math.inf:
-            self._watch(self._silence_s(protocol))
-        max_idle = _MAX_IDLE_ON_PROBATION if self._probation_s < math.inf else 0
-        is_full = not self._is_trusted and sum(map(len, self._conns.values())) >= max_idle
-        super()._release(key, protocol, should_close=should_close or is_full)
-
-    def _watch(self, silence_s: float) -> None:
-        """Trust the server after a silence. Use a timer: a stalled loop first reads the bytes that came meanwhile."""
-        self._silence_timer = self._loop.call_later(silence_s, self._trust)
-        if not silence_s:
-            self._trust()
-
-    def _trust(self) -> None:
-        self._is_trusted = self._probation_s < math.inf
-
-    def _silence_s(self, protocol: ResponseHandler) -> float:
-        """Return how long to watch: a proxy that repeats a request is late by about the time of one answer."""
-        cycle = protocol.cycle if isinstance(protocol, WatchedConnection) else None
-        response_s = self._loop.time() - cycle.start_s if cycle is not None and self._probation_s else 0.0
-        return max(self._probation_s, 2 * response_s)
-
-
-class RequestBody(BytesPayload):
-    """The body of one request; while ``is_sent`` is False, surely nothing was sent: the head waits for the body."""
-
-    is_sent = False
-
-    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        """Write the body, or raise ``UnsolicitedResponseError`` and write nothing if the connection is not silent."""
-        connection = writer.protocol if isinstance(writer, StreamWriter) else None
-        if isinstance(connection, WatchedConnection) and connection.cycle is not None:
-            if not connection.is_silent():
-                raise UnsolicitedResponseError
-            connection.cycle.is_request_written = True
-        self.is_sent = True
-        await super().write_with_length(writer, content_length)
-
-
-class WatchedResponse(aiohttp.ClientResponse):
-    """An answer that knows its request cycle on the connection."""
-
-    cycle: RequestCycle | None = None
-
-    @property
-    def is_doubtful(self) -> bool:
-        """Whether this may be another request's answer; valid once the body is read."""
-        return self.cycle is not None and self.cycle.is_doubtful
-
-    async def start(self, connection: Connection) -> Self:
-        """Wait for the head."""
-        protocol = connection.protocol
-        self.cycle = protocol.cycle if isinstance(protocol, WatchedConnection) else None
-        if self.cycle is not None and self._writer is None:
-            self.cycle.is_request_written = True  # the request had no body
-        await super().start(connection)
-        return self
+        One timer serves a connection, whatever arrives on it: a timer for each piece takes a tenth of an exchange.
+        """
+        self._alarm = None
+        cycle, now_s = self._cycle, monotonic()
+        if cycle is None:
+            return
+        if self._is_writing:
+            self._last_bytes_s = now_s  # the silence begins with the end of the request
+        if now_s >= cycle.end_s or now_s >= self._last_bytes_s + self._limits.timeout_s:
+            self._fail(cycle, TimeoutError())
+        else:
+            self._set_alarm(cycle)

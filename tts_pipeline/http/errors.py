@@ -18,7 +18,8 @@ from aiohttp.http_exceptions import ContentLengthError, HttpProcessingError, Lin
 from aiohttp.streams import EofStream
 
 from tts_pipeline.errors import FatalError, PermanentError, ServiceError, TransientError, UnreadableError
-from tts_pipeline.http.connection import HeadTooLargeError, UnsolicitedResponseError
+from tts_pipeline.http.connection import UnsolicitedResponseError
+from tts_pipeline.http.response_head import HeadTooLargeError
 from tts_pipeline.http.tls import tls_failure
 from tts_pipeline.http.url import InvalidUrlError
 from tts_pipeline.wire.failure import INVALID_HTTP

@@ -14,7 +14,8 @@ from tts_pipeline.errors import FatalError, PermanentError, ServiceError, Suspec
 from tts_pipeline.flow.clock import Clock
 from tts_pipeline.flow.retry_policy import RetryPolicy
 from tts_pipeline.http.address import AddressScope, GuardedResolver, allowed_scopes, is_internal_name, scope_of
-from tts_pipeline.http.transport import Timeouts, Transport
+from tts_pipeline.http.timeouts import Timeouts
+from tts_pipeline.http.transport import Transport
 from tts_pipeline.http.url import join_url
 from tts_pipeline.wire.audio_content import with_https
 from tts_pipeline.wire.redirect import MAX_REDIRECTS, REDIRECTS, refuse_page

@@ -8,7 +8,8 @@ from tts_pipeline.card import Endpoint
 from tts_pipeline.catalog.keys import environment
 from tts_pipeline.catalog.route import route_of
 from tts_pipeline.catalog.service_headers import authorization_of
-from tts_pipeline.http.transport import Timeouts, Transport
+from tts_pipeline.http.timeouts import Timeouts
+from tts_pipeline.http.transport import Transport
 from tts_pipeline.storage.daemon_threads import DaemonExecutor
 from tts_pipeline.wire.request import query_of
 
