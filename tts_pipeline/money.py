@@ -231,8 +231,10 @@ def _character_cost(per_10k: Decimal, characters: int) -> Decimal:
 def are_consistent_amounts(characters: tuple[int, int], costs: tuple[Decimal | None, Decimal | None]) -> bool:
     """Return whether (confirmed, upper bound) of characters and of costs can both be true; None is unknown."""
     confirmed, upper_bound = costs
-    if not all(cost is None or cost.is_finite() for cost in costs):
+    if not 0 <= characters[0] <= characters[1]:
         return False
-    if not 0 <= characters[0] <= characters[1] or (confirmed or 0) < 0 or (upper_bound or 0) < 0:
+    if confirmed is not None and not (confirmed.is_finite() and confirmed >= 0):
         return False
-    return confirmed is None or upper_bound is None or confirmed <= upper_bound
+    if upper_bound is None:
+        return True
+    return upper_bound.is_finite() and upper_bound >= (confirmed or ZERO)

@@ -44,6 +44,17 @@ def test_bytes_are_read_by_their_place(tmp_path: Path) -> None:
             reader.read([Blob(first, 8, 3)])
 
 
+def test_payloads_far_apart_and_very_many_are_read(tmp_path: Path) -> None:
+    """In any order, with gaps between them that are read over and gaps that are not."""
+    journal = tmp_path / "journal"
+    data = bytes(range(251)) * 2_000
+    journal.write_bytes(data)
+    offsets = [*range(0, 20_000, 7), 200_000, 400_001, *range(20_000, 40_000, 5)][::-1]
+    with BlobReader() as reader:
+        column, _ = reader.read([Blob(journal, offset, 5) for offset in offsets])
+    assert column.to_pylist() == [data[offset : offset + 5] for offset in offsets]
+
+
 def test_every_table_is_a_row_group(tmp_path: Path) -> None:
     """A table of any number of rows is one row group, and the file reads back completely."""
     schema = pa.schema([("audio", pa.struct([("bytes", pa.binary()), ("path", pa.string())])), ("n", pa.int64())])

@@ -73,3 +73,27 @@ def test_a_tail_that_nothing_of_ours_wrote_is_a_gap(tmp_path: Path) -> None:
     *_, end = _write(tmp_path / "j")
     _write(tmp_path / "j", tail=b"garbage" * 20)
     assert _read(tmp_path / "j")[-1] == Gap(end, end + 140)
+
+
+_LONG = 300_000
+"""Bytes of a record or payload that no single read holds."""
+
+
+@pytest.mark.parametrize("damaged", [None, 2, 5])
+@pytest.mark.parametrize("payload_bytes", [0, 20_000, _LONG])
+@pytest.mark.parametrize("long_record", [None, 3])
+def test_skipped_payloads_hide_no_record(
+    tmp_path: Path, payload_bytes: int, long_record: int | None, damaged: int | None
+) -> None:
+    """Records of any length, behind payloads of any length, are read whether payloads are checked or skipped."""
+    records = [(b'{"kind":"%d"%s}' % (n, b" " * (_LONG * (n == long_record))), bytes(payload_bytes)) for n in range(40)]
+    pieces = [b"".join(encode_frame(*record)) for record in records]
+    data = bytearray(b"".join(pieces))
+    if damaged is not None:
+        data[sum(map(len, pieces[:damaged])) + 20] ^= 1
+    (tmp_path / "j").write_bytes(data)
+    frames = _read(tmp_path / "j", check_payloads=False)
+    assert frames == _read(tmp_path / "j")
+    kept = [record for number, (record, _) in enumerate(records) if number != damaged]
+    assert [frame.record for frame in frames if isinstance(frame, Frame)] == kept
+    assert len(frames) == len(records)

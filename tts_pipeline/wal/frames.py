@@ -9,18 +9,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from msgspec import Struct
+
 from tts_pipeline.storage.store import storage_errors
 from tts_pipeline.wal.journal import FRAME_HEADER, record_crc
 
 READ_BYTES = 256 * 1024
-RECORD_READ_BYTES = 64 * 1024
-"""Buffer size where payloads are skipped: it holds the records of a few short answers, and little of a long one."""
+RECORD_READ_BYTES = 16 * 1024
+"""Bytes of a read behind a long payload that was skipped: they hold the next records, and little of their payloads."""
+
+_SHORT_PAYLOAD_BYTES = 64 * 1024
+"""Payloads up to this size are read with the records around them, which takes less time than skipping each."""
 
 _RECORD_START = b'{"kind":"'
 """The first bytes of every record, in every version: its frame begins ``FRAME_HEADER.size`` bytes earlier."""
 
 
-class Blob(NamedTuple):
+class Blob(Struct, frozen=True, gc=False):
     """A range of bytes in a journal, read only when they are needed, so that memory stays flat."""
 
     path: Path
@@ -34,18 +39,14 @@ class Blob(NamedTuple):
             return file.read(self.length)
 
 
-class Frame(NamedTuple):
-    """A whole record, as JSON, with its payload and its offset in the file; an unchecked payload counts as intact."""
+class Frame(Struct, frozen=True, gc=False):
+    """A whole record, as JSON, with its payload and its range in the file; an unchecked payload counts as intact."""
 
     start: int
+    end: int
     record: bytes
     blob: Blob
     is_payload_intact: bool
-
-    @property
-    def end(self) -> int:
-        """The offset of the next frame."""
-        return self.blob.offset + self.blob.length
 
 
 class Gap(NamedTuple):
@@ -62,6 +63,11 @@ def read_frames(path: Path, file: BinaryIO, *, check_payloads: bool) -> Iterator
     """
     size_bytes, start = path.stat().st_size, 0
     while start < size_bytes:
+        if not check_payloads:
+            for whole_frame in _read_records(path, file, start, size_bytes):
+                yield whole_frame
+                start = whole_frame.end
+            file.seek(start)
         frame = _read_frame(path, file, start, size_bytes, check_payloads=check_payloads)
         if frame is None:
             next_start = _find_frame(file, start + 1, size_bytes)
@@ -76,6 +82,35 @@ def read_frames(path: Path, file: BinaryIO, *, check_payloads: bool) -> Iterator
             start = frame.end
 
 
+def _read_records(path: Path, file: BinaryIO, start: int, size_bytes: int) -> Iterator[Frame]:
+    """Yield whole frames from ``start`` on, many in one read, up to the first that is not whole, or has a long record.
+
+    This is the quick way through a journal: a commit takes half of the time of reading one frame after another.
+    """
+    fd, piece, piece_start, read_bytes = file.fileno(), b"", start, READ_BYTES
+    unpack, header_bytes = FRAME_HEADER.unpack_from, FRAME_HEADER.size
+    while start < size_bytes:
+        at = start - piece_start
+        record_start = end = at + header_bytes
+        if record_start <= len(piece):
+            record_bytes, payload_bytes, _, checksum = unpack(piece, at)
+            end += record_bytes
+        if end > len(piece) or record_start > len(piece):
+            if piece and not at:
+                return
+            piece, piece_start = os.pread(fd, read_bytes, start), start
+            if not piece:
+                return
+            continue
+        record, offset = piece[record_start:end], piece_start + end
+        next_start = offset + payload_bytes
+        if not record_bytes or next_start > size_bytes or record_crc(piece[at:record_start], record) != checksum:
+            return
+        yield Frame(start, next_start, record, Blob(path, offset, payload_bytes), True)
+        start = next_start
+        read_bytes = READ_BYTES if payload_bytes <= _SHORT_PAYLOAD_BYTES else RECORD_READ_BYTES
+
+
 def _read_frame(path: Path, file: BinaryIO, start: int, size_bytes: int, *, check_payloads: bool) -> Frame | None:
     """Read the frame at the file's position, which is ``start``; return None when the frame is not whole."""
     parsed = _read_record(file, start, size_bytes)
@@ -87,7 +122,8 @@ def _read_frame(path: Path, file: BinaryIO, start: int, size_bytes: int, *, chec
         is_payload_intact = _read_crc(file, payload_length) == payload_crc
     elif payload_length:
         file.seek(payload_length, os.SEEK_CUR)
-    return Frame(start, record, Blob(path, offset, payload_length), is_payload_intact)
+    end = offset + payload_length
+    return Frame(start, end, record, Blob(path, offset, payload_length), is_payload_intact)
 
 
 def _read_record(file: BinaryIO, start: int, size_bytes: int) -> tuple[bytes, int, int, int] | None:

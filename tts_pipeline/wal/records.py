@@ -326,7 +326,7 @@ def decode_record(data: bytes) -> AnyRecord:
         record: AnyRecord = _DECODER.decode(data)
     except _REFUSALS as error:
         raise MalformedRecordError(str(error)) from None
-    if not are_consistent_amounts(*_amounts(record)):
+    if not _has_consistent_amounts(record):
         raise MalformedRecordError("amounts")
     return record
 
@@ -340,13 +340,14 @@ def refuse_malformed() -> Iterator[None]:
         raise MalformedRecordError(str(error)) from None
 
 
-def _amounts(record: AnyRecord) -> tuple[tuple[int, int], tuple[Decimal | None, Decimal | None]]:
-    """Return a record's (confirmed, upper bound) of characters and of money; 0 and None where it has none."""
+def _has_consistent_amounts(record: AnyRecord) -> bool:
+    """Return whether a record's amounts of characters and of money, confirmed and at most, can both be true."""
     match record:
         case Settled(settlement=end):
-            return (end.characters_billed, end.characters_upper_bound), (end.cost, end.cost_upper_bound)
+            billed = end.characters_billed, end.characters_upper_bound
+            return are_consistent_amounts(billed, (end.cost, end.cost_upper_bound))
         case Intent(attempt=bound) | (UnaccountedSpend() as bound):
-            return (0, bound.characters_upper_bound), (None, bound.cost_upper_bound)
+            return are_consistent_amounts((0, bound.characters_upper_bound), (None, bound.cost_upper_bound))
         case SpeechRecord(values=row) | RejectRecord(values=row):
-            return (0, 0), (row.cost, None)
-    return (0, 0), (None, None)
+            return row.cost is None or are_consistent_amounts((0, 0), (row.cost, None))
+    return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -37,14 +37,13 @@ from tts_pipeline.wal.records import (
 )
 
 
-@dataclass(slots=True)
-class UtteranceRecord:
+class UtteranceRecord(msgspec.Struct):
     """The state of one utterance in a journal; ``attempts`` are ids in order, ``header`` is the journal's."""
 
     header: JournalHeader
-    attempts: list[str] = field(default_factory=list)
+    attempts: list[str] = msgspec.field(default_factory=list)
     boundaries: tuple[tuple[int, int], ...] | None = None
-    answers: dict[int, tuple[AnswerRecord, Blob]] = field(default_factory=dict)
+    answers: dict[int, tuple[AnswerRecord, Blob]] = msgspec.field(default_factory=dict)
     speech: SpeechValues | None = None
     audio: Blob | None = None
     reject: RejectValues | None = None
@@ -129,31 +128,13 @@ def _apply_frame(replay: Replay, frame: Frame) -> None:
     """Apply a record; when its payload is damaged, its spending counts and its audio is ignored."""
     replay.damaged_answers += not frame.is_payload_intact
     try:
-        _apply_record(replay, decode_record(frame.record), frame.blob if frame.is_payload_intact else None)
+        record = decode_record(frame.record)
+        _APPLY[type(record)](replay, record, frame.blob if frame.is_payload_intact else None)
     except (KeyError, MalformedRecordError):  # its attempt is lost in a gap, or the record is forged
         replay.unread_bytes += frame.blob.offset - frame.start
 
 
-def _apply_record(replay: Replay, record: AnyRecord, blob: Blob | None) -> None:
-    match record:
-        case Settled():
-            _apply_settlement(replay, record, blob)
-        case Intent():
-            _apply_intent(replay, record)
-        case SpeechRecord():
-            _apply_speech(replay, record, blob)
-        case RejectRecord():
-            _utterance(replay, (record.utterance_id, record.take)).reject = record.values
-        case Discarded():
-            attempt, settlement = replay.attempts[record.attempt_id]
-            if settlement is not None:  # else a full disk had no room for the settlement
-                discarded = msgspec.structs.replace(settlement, outcome=Outcome.DISCARDED)
-                replay.attempts[attempt.attempt_id] = (attempt, discarded)
-        case UnaccountedSpend():
-            replay.unaccounted = record
-
-
-def _apply_intent(replay: Replay, record: Intent) -> None:
+def _apply_intent(replay: Replay, record: Intent, _: Blob | None) -> None:
     attempt = record.attempt
     if attempt.attempt_id in replay.attempts:  # a repeated intent must not erase the settlement
         return
@@ -181,6 +162,32 @@ def _apply_speech(replay: Replay, record: SpeechRecord, blob: Blob | None) -> No
     if blob is not None and (blob.length or answer is not None):  # else a full disk or damage lost the audio
         utterance.speech, utterance.reject = record.values, None
         utterance.audio = blob if blob.length else answer and answer[1]
+
+
+def _apply_reject(replay: Replay, record: RejectRecord, _: Blob | None) -> None:
+    _utterance(replay, (record.utterance_id, record.take)).reject = record.values
+
+
+def _apply_discard(replay: Replay, record: Discarded, _: Blob | None) -> None:
+    attempt, settlement = replay.attempts[record.attempt_id]
+    if settlement is not None:  # else a full disk had no room for the settlement
+        discarded = msgspec.structs.replace(settlement, outcome=Outcome.DISCARDED)
+        replay.attempts[attempt.attempt_id] = (attempt, discarded)
+
+
+def _apply_unaccounted_spend(replay: Replay, record: UnaccountedSpend, _: Blob | None) -> None:
+    replay.unaccounted = record
+
+
+_APPLY: Mapping[type[AnyRecord], Callable[[Replay, Any, Blob | None], None]] = {
+    Intent: _apply_intent,
+    Settled: _apply_settlement,
+    SpeechRecord: _apply_speech,
+    RejectRecord: _apply_reject,
+    Discarded: _apply_discard,
+    UnaccountedSpend: _apply_unaccounted_spend,
+}
+"""What each kind of record changes, given its payload; None if that is damaged."""
 
 
 def _utterance(replay: Replay, key: UtteranceKey) -> UtteranceRecord:
