@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tts_pipeline.emulator.echo import ECHO_ENCODINGS, encode_echo
 from tts_pipeline.errors import PermanentError
 from tts_pipeline.models import Word
-from tts_pipeline.wire.redaction import Redactor
+from tts_pipeline.wire.redaction import Redactor, _literals
 from tts_pipeline.wire.response import Response
 
 KEY = "Zq7/pL+w_x9.K2m-Tt4vB8nR5sYcD1eF"
@@ -89,3 +89,11 @@ def test_words_that_spell_a_key_are_found() -> None:
     assert redactor.is_secret_in(pieces, "Hello there.")
     assert not redactor.is_secret_in(pieces, f"My key is {KEY}.")
     assert not redactor.is_secret_in([Word("Hello", 0, 1, 0, 5)], "Hello there.")
+
+
+@pytest.mark.parametrize("characters", [3, 5, 6, 11, 12, 13, 40, 200])
+def test_the_shortest_trace_of_a_key_is_redacted(characters: int) -> None:
+    """No text is taken for too short that is a fragment of a key, or a key in another writing."""
+    key = ("aK3-9x_Lq7" * 20)[:characters]
+    for trace in _literals(key):
+        assert Redactor([key, "another-longer-key-0123456789"]).redact(trace) != trace

@@ -16,6 +16,7 @@ from tts_pipeline.card import Card, Endpoint, Parameter
 from tts_pipeline.catalog.entries import DIALECTS
 from tts_pipeline.errors import ConfigurationError, PermanentError
 from tts_pipeline.models import Parameters
+from tts_pipeline.wire.request import RequestBuilder
 
 SERVICE = Endpoint(name="modelstream", base_url="https://api.example.com", api_key="sk-secret-secret")
 CARD = Card(
@@ -174,3 +175,32 @@ def test_a_service_without_them_asks_for_what_it_always_did() -> None:
     request = build_request(SERVICE, CARD, "Hi", {})
     written = b"modelstream\0/v1/audio/speech\0" + request.body
     assert request.request_key == hashlib.sha256(written).hexdigest()
+
+
+_VALUES = st.recursive(
+    st.sampled_from([None, "", 0, 1, 1.0, True, False, "a", '"', "\\", "input", "大"]) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=2), inner, max_size=2),
+    max_leaves=3,
+)
+_PARAMETERS = st.dictionaries(
+    st.sampled_from(["voice", "language_type", "stream", "speed", "z", "a"]), _VALUES, max_size=4
+)
+
+
+@given(st.sampled_from(sorted(DIALECTS)), st.lists(_PARAMETERS, min_size=2, max_size=4), st.text(max_size=5))
+def test_a_builder_forgets_no_difference(dialect: str, parameter_sets: list[Any], text: str) -> None:
+    """A request is the same from a new builder and from one that has built others: 1, 1.0 and true are three values."""
+    service = replace(SERVICE, dialect=dialect)
+    builder = RequestBuilder(service, CARD)
+    for parameters in parameter_sets * 2:
+        for content in (text, text[::-1]):
+            try:
+                expected = RequestBuilder(service, CARD).build(content, parameters)
+            except PermanentError:
+                with pytest.raises(PermanentError):
+                    builder.build(content, parameters)
+                continue
+            assert builder.build(content, parameters) == expected
+            body = orjson.loads(expected.body)
+            assert orjson.dumps(body) == expected.body
+            assert (body["input"] if dialect == "openai" else body["input"]["text"]) == content

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import TypeVar
@@ -53,11 +54,13 @@ class Redactor:
         usable = {secret for secret in secrets if secret and len(secret) >= _MIN_CHARACTERS}
         # The longest first: a secret may be part of another, as a key is of "Bearer key".
         self._secrets = sorted(usable, key=len, reverse=True)
-        self._literals = [literal.lower() for secret in self._secrets for literal in _literals(secret)]
+        literals = [literal for secret in self._secrets for literal in _literals(secret)]
+        self._literals = [literal.lower() for literal in literals]
+        self._min_characters = min(map(len, literals), default=sys.maxsize)
 
     def redact(self, text: Text) -> Text:
         """Return a text without secrets; None stays None."""
-        if not text or not self._secrets:
+        if not text or len(text) < self._min_characters:
             return text
         if not _SUSPICIOUS.search(text) and not any(map(text.lower().__contains__, self._literals)):
             return text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -19,6 +20,10 @@ STREAM_PARAMETER = "stream"
 
 _STREAM_HEADER = "x-dashscope-sse"
 _RESERVED = frozenset({"model", "input"})
+_TEXT_MARK = os.urandom(16).hex()
+"""Marks the place of the text in a template. It is random, so that no parameter can contain it."""
+_MAX_TEMPLATES = 64
+"""Templates that are kept; a run with more sets of parameters makes the others for each request."""
 
 
 class Request(NamedTuple):
@@ -74,6 +79,14 @@ _DIALECTS: Mapping[str, _Dialect] = {
 }
 
 
+class _Template(NamedTuple):
+    """A request without its text: the body before and after it, and the headers."""
+
+    head: bytes
+    tail: bytes
+    headers: Mapping[str, str]
+
+
 class RequestBuilder:
     """Builds the requests of one model on one service, and their common parts only once.
 
@@ -93,6 +106,7 @@ class RequestBuilder:
         self._headers = {**service.headers, "content-type": "application/json"}
         self._digest = _identity_digest(service, path)
         self._order = tuple(dict.fromkeys(("voice", *card.parameters)))
+        self._templates: dict[bytes, _Template] = {}
         self._unsent = frozenset(name for name in (STREAM_PARAMETER, *self._order) if not is_in_body(card, name))
 
     def build(self, text: str, parameters: Parameters) -> Request:
@@ -104,13 +118,32 @@ class RequestBuilder:
             ConfigurationError: A parameter would overwrite the model or the text.
             PermanentError: ``UnencodableText``: the text is not valid Unicode (a lone surrogate). Nothing was sent.
         """
-        body = _encode(self._build_body(self._card.model, text, self._body_parameters(parameters)))
+        head, tail, headers = self._template_of(parameters)
+        body = head + _encode(text) + tail
         digest = self._digest.copy()
         digest.update(body)
+        return Request("POST", self._url, headers, body, digest.hexdigest())
+
+    def _template_of(self, parameters: Parameters) -> _Template:
+        """Return the template for parameters. Nearly every request of a run has the same ones, written the same way."""
+        try:
+            key = orjson.dumps(parameters)
+        except orjson.JSONEncodeError:
+            return self._make_template(parameters)
+        template = self._templates.get(key)
+        if template is None:
+            template = self._make_template(parameters)
+            if len(self._templates) < _MAX_TEMPLATES:
+                self._templates[key] = template
+        return template
+
+    def _make_template(self, parameters: Parameters) -> _Template:
+        body = _encode(self._build_body(self._card.model, _TEXT_MARK, self._body_parameters(parameters)))
+        head, _, tail = body.partition(_encode(_TEXT_MARK))
         headers = self._headers
         if parameters.get(STREAM_PARAMETER) is True and STREAM_PARAMETER in self._card.parameters:
             headers = {**headers, _STREAM_HEADER: "enable"}
-        return Request("POST", self._url, headers, body, digest.hexdigest())
+        return _Template(head, tail, headers)
 
     def _body_parameters(self, parameters: Parameters) -> dict[str, ParameterValue]:
         """Return the parameters of the body: the voice, then the card's order, then unknown names, sorted."""
@@ -142,9 +175,9 @@ def is_in_body(card: Card, name: str) -> bool:
     return name != STREAM_PARAMETER and (parameter is None or parameter.in_body)
 
 
-def _encode(body: Mapping[str, object]) -> bytes:
+def _encode(value: object) -> bytes:
     try:
-        return orjson.dumps(body)
+        return orjson.dumps(value)
     except orjson.JSONEncodeError:
         raise PermanentError(
             "the text or a parameter cannot be written as UTF-8 JSON",
