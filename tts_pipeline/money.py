@@ -23,6 +23,8 @@ _UNLIMITED_COST = Decimal("1e30")
 _ARITHMETIC = Context(prec=60, rounding=ROUND_HALF_EVEN)
 """Makes a bill independent of the caller's decimal context."""
 
+_add = _ARITHMETIC.add
+
 
 def price_at(prices: Sequence[Price], day: date) -> Price | None:
     """Return the price of a day (UTC); None without one: then the cost is unknown, which is not 0.
@@ -151,6 +153,15 @@ class Cost:
         characters = self.characters_upper_bound + attempt.characters_upper_bound
         return SpendBound(characters, add_costs(self.cost_upper_bound, attempt.cost_upper_bound) or ZERO)
 
+    def fits_with(self, attempt: Attempt, limit: SpendBound) -> bool:
+        """Return whether ``bound_with(attempt)`` is within a limit."""
+        if self.characters_upper_bound + attempt.characters_upper_bound > limit.characters:
+            return False
+        cost, spent = attempt.cost_upper_bound, self.cost_upper_bound
+        if cost is not None and spent is not None:
+            return _add(spent, cost) <= limit.cost
+        return (cost or spent or ZERO) <= limit.cost
+
     def add(self, other: Cost) -> None:
         """Add another cost. Currencies are never mixed: characters in another currency count as without a price."""
         self.attempts += other.attempts
@@ -188,7 +199,11 @@ class Cost:
             return
         if cost is not None:
             self.cost = add_costs(self.cost, cost, sign)
-        self.cost_upper_bound = add_costs(self.cost_upper_bound, upper_bound, sign)
+        if sign > 0:
+            bound = self.cost_upper_bound
+            self.cost_upper_bound = upper_bound if bound is None else _add(bound, upper_bound)
+        else:
+            self.cost_upper_bound = add_costs(self.cost_upper_bound, upper_bound, sign)
         if in_question is not None:
             self.cost_in_question = add_costs(self.cost_in_question, in_question, sign)
 
@@ -204,8 +219,8 @@ class Cost:
             return
         self.unknown_attempts -= 1
         self.characters_billed += settlement.characters_billed
-        if settlement.cost_upper_bound is not None:
-            self.cost = add_costs(self.cost, settlement.cost)
+        if settlement.cost_upper_bound is not None and settlement.cost is not None:
+            self.cost = settlement.cost if self.cost is None else _add(self.cost, settlement.cost)
 
     def _takes(self, currency: str | None) -> bool:
         """Return whether this sum takes money of a currency; the first currency becomes the sum's."""

@@ -27,11 +27,18 @@ def assemble(
     resources = synthesis.resources
     now_us = synthesis.settled_at_us or resources.clock.utc_us()
     last, characters_counted = segment_answers[-1].answer, segment_answers[-1].characters_counted
-    words, usage = last.words, last.usage
+    words, usage, quality = last.words, last.usage, last.quality
+    is_mismatch = usage.characters_reported not in (None, characters_counted)
     if len(segment_answers) > 1 or segment_answers[0].segment.start:
         words = _merge_words(segment_answers, starts_ms, audio.duration_ms)
         usage = total_usage([each.answer.usage for each in segment_answers])
         characters_counted = sum([each.characters_counted for each in segment_answers])
+        quality = tuple(sorted({flag for each in segment_answers for flag in each.answer.quality}))
+        counts = ((each.answer.usage.characters_reported, each.characters_counted) for each in segment_answers)
+        is_mismatch = any(reported not in (None, counted) for reported, counted in counts)
+    # Joined audio from the cache carries this flag already; the texts of its segments are not known here.
+    if is_mismatch and (synthesis.joined_segments or 1) == 1:
+        quality = tuple(sorted({*quality, CHARACTERS_MISMATCH}))
     return Speech(
         utterance=synthesis.utterance,
         audio=audio,
@@ -46,7 +53,7 @@ def assemble(
         characters_billed=synthesis.characters_billed,
         cost=synthesis.cost,
         currency=resources.meter.currency_at(now_us),
-        quality=_merge_flags(synthesis, segment_answers),
+        quality=quality,
         created_at_us=now_us,
         deduplicated_from=synthesis.deduplicated_from,
     )
@@ -106,14 +113,3 @@ def _shift(word: Word, text_offset: int, start_ms: int, duration_ms: int) -> Wor
         text_start=None if word.text_start is None else word.text_start + text_offset,
         text_end=None if word.text_end is None else word.text_end + text_offset,
     )
-
-
-def _merge_flags(synthesis: Synthesis, segment_answers: Sequence[SegmentAnswer]) -> tuple[str, ...]:
-    flags: set[str] = set()
-    # Joined audio from the cache carries the flag of a mismatch already; the texts of its segments are not known here.
-    is_joined = (synthesis.joined_segments or 1) > 1
-    for each in segment_answers:
-        flags.update(each.answer.quality)
-        if not is_joined and each.answer.usage.characters_reported not in (None, each.characters_counted):
-            flags.add(CHARACTERS_MISMATCH)
-    return tuple(sorted(flags)) if flags else ()

@@ -87,8 +87,9 @@ class Meter:
 
     def currency_at(self, utc_us: int) -> str | None:
         """Return the currency of the price at a time; None without a price."""
-        price = self._price_at(utc_us)
-        return price.currency if price else None
+        day = utc_us // _DAY_US
+        price = self._prices[day] if day in self._prices else self._price_at(utc_us)
+        return None if price is None else price.currency
 
     @property
     def zero_cost(self) -> Decimal | None:
@@ -107,7 +108,8 @@ class Meter:
         ``number`` counts the attempts of a segment from 1.
         """
         now_us = self._clock.utc_us()
-        price = self._price_at(now_us)
+        day = now_us // _DAY_US
+        price = self._prices[day] if day in self._prices else self._price_at(now_us)
         bound = characters_counted
         if self._largest_ratio != _AS_COUNTED:
             reported, counted = self._largest_ratio

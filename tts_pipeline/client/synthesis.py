@@ -63,8 +63,9 @@ class Resources:
 class Synthesis:
     """An utterance in progress, and its confirmed cost over all known invocations.
 
-    ``joined_segments`` is the number of segments of audio that the cache held whole; else None. ``settled_at_us`` is
-    the time of its last settlement; None before the first.
+    ``joined_segments`` is the number of segments of audio that the cache held whole; else None. ``deduplicated_from``
+    is the origin of reused audio; None if any of the audio was bought for this utterance. ``settled_at_us`` is the time
+    of its last settlement; None before the first.
     """
 
     __slots__ = (
@@ -76,6 +77,7 @@ class Synthesis:
         "attempts",
         "characters_billed",
         "cost",
+        "deduplicated_from",
         "history",
         "joined_segments",
         "language",
@@ -99,12 +101,8 @@ class Synthesis:
         cache = resources.cache
         self._cache_lookup = None if cache is None else CacheLookup(cache, utterance, resources.quality)
         self._has_bought = bool(self.history.answers)
+        self.deduplicated_from: str | None = None
         self._new_boundaries: Boundaries | None = None
-
-    @property
-    def deduplicated_from(self) -> str | None:
-        """The origin of the reused audio; None if any of the audio was bought for this utterance."""
-        return self._cache_lookup.origin if self._cache_lookup is not None and not self._has_bought else None
 
     async def run(self, whole_request: Request, language: str | None) -> list[SegmentAnswer]:
         """Return the utterance's segments with their answers; buy the missing answers one by one.
@@ -134,6 +132,7 @@ class Synthesis:
         with self.resources.limiter.admit() as row:
             while len(answers) < len(segments):
                 request = self._request_for(segments[len(answers)])
+                row.characters = request.characters_counted
                 segment = request.segment
                 known = known_answers.get(segment.index) if known_answers else None
                 try:
@@ -179,6 +178,8 @@ class Synthesis:
         answer = await cache_lookup.get(request_key, segment)
         if answer is not None:
             self.cost = add_costs(self.cost, self.resources.meter.zero_cost)
+            if not self._has_bought:
+                self.deduplicated_from = cache_lookup.origin
         return answer
 
     async def _buy(self, row: RetryState, request: SegmentRequest) -> Answer:
@@ -193,7 +194,8 @@ class Synthesis:
                 return cached
         best: Candidate | None = None
         for _ in range(1 + policy.max_retakes):
-            row.begin_segment(request.characters_counted)
+            if row.disposition is not None:  # an earlier attempt failed
+                row.begin_segment(request.characters_counted)
             failure: ServiceError | None = None
             try:
                 candidate = await self._attempt(row, request, best)
@@ -209,7 +211,7 @@ class Synthesis:
                 break
         if best is None:
             raise refusal(policy, candidate.answer)
-        self._has_bought = True
+        self._has_bought, self.deduplicated_from = True, None
         if cache_lookup is not None:
             await cache_lookup.put(key, best.answer)
         return best.answer

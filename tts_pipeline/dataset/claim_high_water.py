@@ -91,7 +91,7 @@ class ClaimHighWater:
 
     def _try_reserve(self, attempt: Attempt) -> bool:
         with self._lock:
-            is_covered = self.claim_bound.covers(self._tally.spend.bound_with(attempt))
+            is_covered = self._tally.spend.fits_with(attempt, self.claim_bound)
             if is_covered:
                 self._tally.reserve(attempt)
             return is_covered

@@ -48,7 +48,7 @@ class Limiter:
 
     def admit(self) -> Admission:
         """Count a row as active while the block runs: ``with limiter.admit() as row: ...``."""
-        return Admission(self)
+        return Admission(self, RetryState())
 
     def try_permit(self, row: RetryState, make_attempt: MakeAttempt) -> Permit | None:
         """Permit one attempt now; None if its row has to wait: then await ``wait_for_permit``.
@@ -69,7 +69,7 @@ class Limiter:
         ``make_attempt`` is called when the row's turn comes, so that the start and the price are those of sending. The
         attempt's upper bound is then reserved; a row whose attempt does not fit waits until reservations are freed.
         """
-        return None if self._waiters else self._try_permit(row, make_attempt)
+        return None if self._waiters else self._permit_next(row, make_attempt)
 
     async def wait_for_permit(self, row: RetryState, make_attempt: MakeAttempt) -> Permit:
         """Wait for a row's turn; see ``try_permit``.
@@ -77,7 +77,8 @@ class Limiter:
         Raises:
             StoppedError: Nothing is sent any more; or the attempt does not fit and no reservation can be freed.
         """
-        self._raise_if_stopped()
+        if self.policy.stop_reason is not None:
+            self._raise_if_stopped()
         turn: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
         self._waiters.append((row, make_attempt, turn))
         try:
@@ -139,7 +140,9 @@ class Limiter:
             self._budget.settle(permit.settlement)
         if error is not None or not self.policy.is_calm:
             self._learn(permit, error)
-        self._free_slot()
+        self.in_flight -= 1
+        if self._waiters:
+            self._wake_waiters()
 
     def _learn(self, permit: Permit, error: BaseException | None) -> None:
         row, now_s = permit.row, self._clock.monotonic_s()
@@ -166,7 +169,7 @@ class Limiter:
         if row.disposition is Disposition.FATAL and not isinstance(error, FatalError):
             raise _as_fatal(error) from None
 
-    def _try_permit(self, row: RetryState, make_attempt: MakeAttempt) -> Permit | None:
+    def _permit_next(self, row: RetryState, make_attempt: MakeAttempt) -> Permit | None:
         policy, budget = self.policy, self._budget
         if self.in_flight >= policy.max_in_flight or self.in_flight >= budget.max_in_flight:
             return None
@@ -195,7 +198,7 @@ class Limiter:
                 self._waiters.popleft()
                 continue
             try:
-                permit = self._try_permit(row, make_attempt)
+                permit = self._permit_next(row, make_attempt)
             except Exception as error:
                 self._waiters.popleft()
                 turn.set_exception(error)
@@ -248,26 +251,23 @@ class Limiter:
             raise _copy_of(self.policy.stop_reason)
 
 
-class Admission:
+class Admission(Struct, eq=False):
     """A row from its first attempt to its outcome. No ``@contextmanager``: its generator costs 2 us a row."""
 
-    __slots__ = ("_limiter", "_row")
-
-    def __init__(self, limiter: Limiter) -> None:
-        self._limiter = limiter
-        self._row = RetryState()
+    limiter: Limiter
+    row: RetryState
 
     def __enter__(self) -> RetryState:
-        self._limiter.policy.active_rows += 1
-        return self._row
+        self.limiter.policy.active_rows += 1
+        return self.row
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        policy = self._limiter.policy
+        policy = self.limiter.policy
         policy.active_rows -= 1
         if not policy.is_calm:
-            self._limiter.end_row(self._row)
+            self.limiter.end_row(self.row)
 
 
 class Permit(Struct, eq=False):
