@@ -98,7 +98,7 @@ def _usage_objects(payload: Mapping[str, Any]) -> list[dict[str, Any]]:
             continue
         holder = payload if name is None else payload[name]
         if isinstance(holder, dict) and not _USAGE_NAME_SET.isdisjoint(holder):
-            objects += (fields for fields in map(holder.get, _USAGE_NAMES) if isinstance(fields, dict))
+            objects += [holder[name] for name in _USAGE_NAMES if name in holder and isinstance(holder[name], dict)]
     return objects
 
 
