@@ -15,6 +15,7 @@ from tts_pipeline.cache.job_cache import JobCache
 from tts_pipeline.client.ledger import Ledger
 from tts_pipeline.errors import PermanentError, StoppedError
 from tts_pipeline.job.coalescing import RequestCoalescer
+from tts_pipeline.job.work_queue import WorkQueue
 from tts_pipeline.job.workers import WorkItem
 from tts_pipeline.models import Speech, Utterance
 from tts_pipeline.source.duplicates import RequestHasher
@@ -64,7 +65,7 @@ class Bench:
         self.coalescer = RequestCoalescer(
             self.synthesizer, np.unique(np.array(hashes, np.int64)), request_hash, self.cache
         )
-        self.queue: asyncio.Queue[WorkItem | None] = asyncio.Queue(maxsize=2)
+        self.queue: WorkQueue[WorkItem] = WorkQueue(2)
         self.speeches: dict[str, str | None] = {}
         self.rejects: list[str] = []
 
@@ -172,7 +173,7 @@ def test_a_stop_leaves_no_task_behind(tmp_path: Path) -> None:
         await bench.feed("same", "same", "same", "same")
         bench.synthesizer.failing = {"r0"}
         bench.synthesizer.gate.set()
-        work = bench.queue.get_nowait()
+        work = await bench.queue.get()
         assert work is not None
         bench.queue.put_nowait(work)
         bench.queue.put_nowait(work)

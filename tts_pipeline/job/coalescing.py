@@ -9,6 +9,7 @@ from tts_pipeline.cache.job_cache import JobCache
 from tts_pipeline.client.ledger import Ledger
 from tts_pipeline.errors import StoppedError
 from tts_pipeline.flow.single_flight import SingleFlight
+from tts_pipeline.job.work_queue import WorkQueue
 from tts_pipeline.job.workers import Synthesizer, WorkItem
 from tts_pipeline.models import Answer, CachedAudio, Speech, Utterance, UtteranceKey
 from tts_pipeline.source.duplicates import RequestHasher
@@ -34,10 +35,10 @@ class RequestCoalescer:
         self._flight_keys: dict[UtteranceKey, int] = {}
         self._requeue_tasks: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
-        self._queue: asyncio.Queue[WorkItem | None] | None = None
+        self._queue: WorkQueue[WorkItem] | None = None
         self._is_exhausted = False
 
-    async def admit(self, item: WorkItem, queue: asyncio.Queue[WorkItem | None]) -> None:
+    async def admit(self, item: WorkItem, queue: WorkQueue[WorkItem]) -> None:
         """Queue an item: now, or once the buyer of the same request is done. Waits only for room in the queue."""
         self._queue = queue
         key = self._flight_key(item.utterance) if self._hashes else None
@@ -92,7 +93,7 @@ class RequestCoalescer:
 
     def _signal_if_only_buyers_remain(self) -> None:
         """Signal exhausted input if only buyers are left: items that wait for failing rows cannot excuse them."""
-        if self._is_exhausted and not self._requeue_tasks and (self._queue is None or self._queue.empty()):
+        if self._is_exhausted and not self._requeue_tasks and (self._queue is None or self._queue.is_empty):
             self._client.input_exhausted()
 
     def _flight_key(self, utterance: Utterance) -> int | None:

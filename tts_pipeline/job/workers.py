@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from tts_pipeline.client.ledger import Ledger
 from tts_pipeline.errors import PermanentError, ServiceError, StoppedError, TransientError
+from tts_pipeline.job.work_queue import WorkQueue
 from tts_pipeline.models import Reject, Speech, Utterance
 
 SAME_ERRORS = 50
@@ -56,8 +56,7 @@ class ResultLedger(Ledger, Protocol):
         """Record that an utterance failed for good; the worker is free again when this returns."""
 
 
-@dataclass(frozen=True, slots=True)
-class WorkItem:
+class WorkItem(NamedTuple):
     """One utterance to speak, and the ledger for its attempts and its result."""
 
     utterance: Utterance
@@ -109,14 +108,13 @@ class WorkerPool:
     """
 
     def __init__(self, client: Synthesizer, *, workers: int, stop_grace_s: float, guard: RejectGuard) -> None:
-        self.queue: asyncio.Queue[WorkItem | None] = asyncio.Queue(maxsize=workers)
+        self.queue: WorkQueue[WorkItem] = WorkQueue(workers)
         self.reason: BaseException | None = None
         self.on_reuse: Callable[[str], None] = lambda _: None
         self._client = client
         self._workers = workers
         self._stop_grace_s = stop_grace_s
         self._guard = guard
-        self._idle_tasks: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
 
     def stop(self, reason: BaseException) -> None:
@@ -127,8 +125,7 @@ class WorkerPool:
         stop_error = reason if isinstance(reason, StoppedError) else StoppedError(str(reason), stopped_by="service")
         self._client.stop(stop_error)
         self._stopping.set()
-        for task in self._idle_tasks:
-            task.cancel()
+        self.queue.close()
 
     async def run(self) -> None:
         """Work until the queue yields None, or until a stop, which sets ``reason``. Raises no errors of utterances."""
@@ -145,7 +142,7 @@ class WorkerPool:
         await workers_done
 
     async def _run_worker(self) -> None:
-        while (item := await self._next_item()) is not None:
+        while (item := await self.queue.get()) is not None:
             try:
                 try:
                     speech = await self._client.synthesize(item.utterance, item.ledger)
@@ -155,22 +152,9 @@ class WorkerPool:
                     await self._keep(item, speech)
             except Exception as error:
                 self.stop(error)
-
-    async def _next_item(self) -> WorkItem | None:
-        """Wait for an item; return None at the end of the queue, or if the pool stops."""
-        if self.reason is not None:
-            return None
-        task = asyncio.current_task()
-        assert task is not None
-        self._idle_tasks.add(task)
-        try:
-            item = await self.queue.get()
-        finally:
-            self._idle_tasks.discard(task)
-        if item is None:
+        if self.reason is None:
             self.queue.put_nowait(None)  # for the next worker
             self._client.input_exhausted()
-        return item
 
     async def _refuse(self, item: WorkItem, error: ServiceError) -> None:
         stop_error = self._guard.note_reject(error)

@@ -241,16 +241,16 @@ class JournalWriter:
     """One thread that writes to all open journals, one batch at a time: records put meanwhile form the next batch.
 
     It uses no timers: a lone record is written immediately, and under load many records share one write and one
-    fdatasync. Callbacks of records that are not ``durable`` run before the fdatasync. The callback of an intent runs
-    when all earlier records of all journals are on the disk: a power cut, too, costs no more answers than the run has
-    requests in flight.
+    fdatasync. The callbacks of a batch run together: each wake-up of the event loop costs switches of threads. The
+    callback of an intent runs when all earlier records of all journals are on the disk: a power cut, too, costs no more
+    answers than the run has requests in flight.
 
     Once the disk is full, the writer refuses intents, so that nothing new is sent, and writes all other records into
     the space that the disk reserve released.
 
     Args:
         deliver: Runs a function in the thread that calls ``put``, such as an event loop's ``call_soon_threadsafe``;
-            must not raise. Called once per batch, and before that for the records that need not wait for the disk.
+            must not raise. Called once per batch.
         reserve: Disk space for the records of requests in flight; None reserves nothing.
         call_soon: Runs a function after the current callers of ``put``, as an event loop's ``call_soon`` does; all
             records put until then are one batch. The default runs it immediately.
@@ -321,15 +321,13 @@ class JournalWriter:
             for append, error in zip(group, self._write_group(group), strict=True):
                 if append.durable and error is None:
                     intents.append(append)
-                else:
+                elif append.on_written is not None:
                     outcomes.append((append.on_written, error))
                 if error is None:
                     self._unsynced[id(append.journal)] = append.journal
         if intents:
-            if any(on_written for on_written, _ in outcomes):
-                self._deliver(partial(_notify, outcomes))
             errors = self._fsync_all()
-            outcomes = [(append.on_written, errors.get(id(append.journal))) for append in intents]
+            outcomes += [(append.on_written, errors.get(id(append.journal))) for append in intents]
         self._deliver(partial(self._finish_batch, outcomes))
 
     def _fsync_all(self) -> dict[int, StorageError]:
