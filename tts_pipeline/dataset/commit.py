@@ -58,11 +58,13 @@ class _MarkerDraft:
         self.voices.update(existing.voices)
         self.languages.update(existing.languages)
 
-    def add_speech(self, speech: SpeechValues) -> None:
-        """Count one new speech."""
-        self.voices[speech.voice or ""] += 1
-        self.languages[speech.language or ""] += 1
-        self.totals.add_speech(speech.duration_ms, is_reused=speech.deduplicated_from is not None)
+    def add_speech(self, speeches: Sequence[SpeechValues]) -> None:
+        """Count new speech."""
+        self.voices.update(speech.voice or "" for speech in speeches)
+        self.languages.update(speech.language or "" for speech in speeches)
+        self.totals.speech += len(speeches)
+        self.totals.audio_ms += sum(speech.duration_ms for speech in speeches)
+        self.totals.reused += sum(speech.deduplicated_from is not None for speech in speeches)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +75,25 @@ class _PartContents:
     records: Mapping[UtteranceKey, UtteranceRecord]
     existing: ExistingSpeech
 
-    def row_bytes(self, index: int) -> int:
-        """Return the size of a new speech row: its audio and its source columns."""
-        audio = self.records[self.rows.keys[index]].audio
-        return self.rows.inputs.row_bytes[index] + (0 if audio is None else audio.length)
+    def divide(self) -> tuple[list[int], list[int]]:
+        """Return the indices of the rows that are speech, and of those that are rejected."""
+        speech_rows, reject_rows = list[int](), list[int]()
+        for index, key in enumerate(self.rows.keys):
+            is_existing = key in self.existing.row_indices
+            is_speech = is_existing or _finished_record(self.records, key).speech is not None
+            (speech_rows if is_speech else reject_rows).append(index)
+        return speech_rows, reject_rows
 
-    def is_speech(self, key: UtteranceKey) -> bool:
-        """Return whether an utterance is speech; otherwise it is rejected."""
-        return key in self.existing.row_indices or _finished_record(self.records, key).speech is not None
+    def new_row_bytes(self) -> list[int]:
+        """Return the size of each row, if it is new speech: its audio and its source columns."""
+        audio = [self.records[key].audio if key in self.records else None for key in self.rows.keys]
+        input_bytes = self.rows.inputs.row_bytes
+        return [size + (blob.length if blob else 0) for size, blob in zip(input_bytes, audio, strict=True)]
+
+    def new_speech(self, speech_rows: Sequence[int]) -> list[SpeechValues]:
+        """Return the speech among these rows that does not exist yet."""
+        new_keys = (key for key in map(self.rows.keys.__getitem__, speech_rows) if key not in self.existing.row_indices)
+        return [speech for speech in (self.records[key].speech for key in new_keys) if speech is not None]
 
 
 class PartCommitter:
@@ -118,8 +131,9 @@ class PartCommitter:
         draft = _MarkerDraft(Totals(rows=len(rows.keys)))
         self._fence()  # before usage, too: another process's marker may hold the hash of the present file
         self._add_usage(rows, draft, self.commit_usage(rows, replays))
-        self._commit_rejects(part, draft)
-        self._commit_speech(part, draft)
+        speech_rows, reject_rows = part.divide()
+        self._commit_rejects(part, reject_rows, draft)
+        self._commit_speech(part, speech_rows, draft)
         self._write_marker(rows, replays, draft)
         self._remove_claims(rows.number, replays)
         return draft.totals
@@ -176,10 +190,9 @@ class PartCommitter:
                 draft.totals.add(usage.cost)
                 draft.prices += usage.prices
 
-    def _commit_rejects(self, part: _PartContents, draft: _MarkerDraft) -> None:
+    def _commit_rejects(self, part: _PartContents, reject_rows: Sequence[int], draft: _MarkerDraft) -> None:
         self._fence()
-        rows, name = part.rows, f"rejects/{part.rows.name}.parquet"
-        reject_rows = [index for index, key in enumerate(rows.keys) if not part.is_speech(key)]
+        name = f"rejects/{part.rows.name}.parquet"
         if not reject_rows:
             self._store.remove(name)  # the part may have been reopened for its rejects, which are all speech now
             return
@@ -198,13 +211,10 @@ class PartCommitter:
             input_column = pa.StructArray.from_arrays(
                 [column.combine_chunks() for column in input_rows.columns], fields=list(self._roles.input_schema)
             )
-            yield own_columns.append_column(self._rejects_schema.field("input"), input_column).cast(
-                self._rejects_schema
-            )
+            yield pa.table([*own_columns.columns, input_column], schema=self._rejects_schema)
 
-    def _commit_speech(self, part: _PartContents, draft: _MarkerDraft) -> None:
+    def _commit_speech(self, part: _PartContents, speech_rows: Sequence[int], draft: _MarkerDraft) -> None:
         rows, existing = part.rows, part.existing
-        speech_rows = [index for index, key in enumerate(rows.keys) if part.is_speech(key)]
         if not speech_rows:
             return
         self._fence()
@@ -220,10 +230,7 @@ class PartCommitter:
                 draft.files[name] = size_and_hash_at(path)
                 self._fence()
         draft.add_existing(existing)
-        new_keys = (rows.keys[index] for index in speech_rows if rows.keys[index] not in existing.row_indices)
-        for speech in (part.records[key].speech for key in new_keys):
-            if speech is not None:
-                draft.add_speech(speech)
+        draft.add_speech(part.new_speech(speech_rows))
 
     def _speech_tables(self, part: _PartContents, speech_rows: Sequence[int]) -> Iterator[pa.Table]:
         """Yield the speech in source order: existing rows from their file, new rows from the journals."""
@@ -232,14 +239,14 @@ class PartCommitter:
             reader = None
             if existing.row_indices:
                 reader = resources.enter_context(open_existing_speech(self._store, rows, self._speech_schema))
-            inputs = RowReader(rows.inputs, self._input_columns)
+            inputs, row_bytes = RowReader(rows.inputs, self._input_columns), part.new_row_bytes()
             for is_existing, run in groupby(speech_rows, lambda index: rows.keys[index] in existing.row_indices):
                 indices = list(run)
                 if is_existing and reader is not None:
                     first, last = (existing.row_indices[rows.keys[index]] for index in (indices[0], indices[-1]))
                     yield from reader.rows(first, last + 1)
                     continue
-                for group in split_row_groups(indices, part.row_bytes):
+                for group in split_row_groups(indices, row_bytes.__getitem__):
                     yield self._speech_table(part, group, inputs.read(group), blobs)
                     if any(rows.inputs.row_bytes[index] for index in group):  # else Arrow keeps the freed memory
                         pa.default_memory_pool().release_unused()
@@ -248,7 +255,9 @@ class PartCommitter:
         self, part: _PartContents, indices: Sequence[int], input_rows: pa.Table, blobs: BlobReader
     ) -> pa.Table:
         keys = [part.rows.keys[index] for index in indices]
-        texts = input_rows.column(self._roles.columns.text).cast(pa.string())
+        texts = input_rows.column(self._roles.columns.text)
+        if texts.type != pa.string():
+            texts = texts.cast(pa.string())  # the first cast imports Arrow's functions, which takes half a second
         own_columns = speech_columns(keys, [part.records[key] for key in keys], texts, blobs)
         input_columns = [input_rows.column(source) for source, _ in self._roles.passthrough]
         return pa.table([*own_columns, *input_columns], schema=self._speech_schema)
