@@ -103,6 +103,7 @@ def compete(do: Callable[[Task], TaskResult], libraries: Sequence[str]) -> None:
         libraries: The libraries whose versions are reported.
     """
     task = task_from(sys.argv[1:])
+    modules = set(sys.modules)
     started_s, cpu_s = time.monotonic(), time.process_time()
     rows, more = do(task)
     seconds = time.monotonic() - started_s
@@ -112,7 +113,7 @@ def compete(do: Callable[[Task], TaskResult], libraries: Sequence[str]) -> None:
         "cpu_s": time.process_time() - cpu_s,
         "peak_rss_mb": peak_rss_mb(),
         "versions": {name: version(name) for name in libraries},
-        "more": {**more, "import_cpu_s": cpu_s},
+        "more": {**more, "import_cpu_s": cpu_s, "timed_imports": sorted(set(sys.modules) - modules)},
     }
     print(json.dumps(result))
 

@@ -60,7 +60,7 @@ def test_a_file_holds_the_audio_of_every_row(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_contestants_run_interleaved_and_do_all_rows(tmp_path: Path) -> None:
-    """In each round everybody does all rows in a process of its own, and what was made is removed."""
+    """In each round everybody does all rows in its own process, imports nothing in its time, and leaves no file."""
     script, own = (
         replace(contestant, environment=".venv") for contestant in (BARE, OURS)
     )  # which `make bench` alone makes others
@@ -68,8 +68,14 @@ def test_contestants_run_interleaved_and_do_all_rows(tmp_path: Path) -> None:
     with load_service() as service:
         arena = Arena(service, tmp_path, log=lines.append)
         rounds = arena.contest(Course(AnswerSpec("raw", 2_000, 5), 40, 8), (script, own), (2, 1))
+        by_url = arena.contest(Course(AnswerSpec("url", 2_000, 5), 40, 8), (script, own), (1, 1))
     assert [len(runs) for runs in rounds.values()] == [2, 1]
     assert all(run.rows == 40 for runs in rounds.values() for run in runs)
-    assert [line.split(" ")[0] for line in lines] == ["aiohttp", "tts_pipeline", "aiohttp"]
+    assert [line.split(" ")[0] for line in lines[:3]] == ["aiohttp", "tts_pipeline", "aiohttp"]
+    for run in [run for each in (rounds, by_url) for runs in each.values() for run in runs]:
+        packages = {
+            name.partition(".")[0] for name in run.more["timed_imports"]
+        }  # pyarrow imports pandas, if there is one
+        assert not packages & {"aiohttp", "httpx", "tts_pipeline"}
     assert rounds[OURS.name][0].versions["aiohttp"] == rounds[BARE.name][0].versions["aiohttp"]
     assert [path.name for path in tmp_path.iterdir()] == ["rows-40.parquet"]
