@@ -53,6 +53,16 @@ def test_each_answer_has_its_own_outcome() -> None:
     assert (batch[0].facts.usage.characters_reported, batch[2].facts.http_status) == (6, 401)
 
 
+def test_an_error_of_ours_stays_with_its_answer() -> None:
+    """Even an error that no answer should cause, before its sound is measured or after."""
+    batch = [received(wav()), received(wav(), speed=object()), received(wav())]
+    batch[0].reply = Response(200, {}, None)  # type: ignore[arg-type]  # what no transport gives
+    before, after, good = reader().read(batch)
+    assert isinstance(before, TypeError)
+    assert isinstance(after, TypeError)
+    assert isinstance(good, Answer)
+
+
 @pytest.mark.parametrize("speed", [1.0, 0.1])
 def test_flags_are_those_of_the_sound_alone(speed: float) -> None:
     """Of a clip that was measured with others, for the requested speed."""

@@ -105,7 +105,8 @@ def flags_of(signal: SignalStats, text: str, language: str | None, speed: float)
         return (EMPTY,)
     sounding_s = signal.sounding_s(above_db=THRESHOLDS.sounding_above_db)
     length_flags = _length_flags(sounding_s, signal.duration_s, speaking_range_s(text, language), speed)
-    return tuple(sorted([*_signal_flags(signal), *length_flags]))
+    flags = [*_signal_flags(signal), *length_flags]
+    return tuple(sorted(flags)) if flags else ()
 
 
 def _measure_signal(audio: Audio) -> SignalStats | None:

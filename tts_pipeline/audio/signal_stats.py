@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from math import log10
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from tts_pipeline.audio.samples import Samples, SampleStream
 
@@ -29,7 +29,7 @@ Powers = npt.NDArray[np.float32]
 _WINDOW = np.arange(_WINDOW_FRAMES)
 
 
-class SignalStats(NamedTuple):
+class SignalStats(Struct, frozen=True, gc=False):
     """The measures of a sound. Levels are RMS in dB relative to full scale (a square wave at full scale is 0).
 
     ``powers`` and ``loudest_dbfs`` are of 20 ms each; ``loud_dbfs``, the level of the loud parts, is the 95th
@@ -63,6 +63,8 @@ class SignalStats(NamedTuple):
 
         Stretches consist of windows of a second: 0 for a shorter sound.
         """
+        if not self.steadiness_db or min(self.steadiness_db) > within_db:  # nearly every sound's
+            return 0.0
         longest = run = 0
         for steadiness_db, level_dbfs in zip(self.steadiness_db, self.window_dbfs, strict=True):
             run = run + 1 if steadiness_db <= within_db and level_dbfs >= above_dbfs else 0
@@ -94,19 +96,13 @@ def make_stats(
     windows: tuple[Sequence[float], Sequence[float]],
 ) -> SignalStats:
     """Return the measures of a sound by its powers, and by the steadiness and the levels of its windows."""
-    ordered = powers.copy()
-    ordered.sort()
+    values: list[float] = powers.tolist()
+    powers = powers.copy()
+    powers.sort()
     # An actual level: np.percentile would interpolate two, and takes as long as all the rest.
-    loud_dbfs = _to_db(ordered.item(95 * (len(powers) - 1) // 100))
-    return SignalStats(
-        duration_s,
-        powers.tolist(),
-        _to_db(ordered.item(-1)),
-        loud_dbfs,
-        _to_db(tail_power) - loud_dbfs,
-        clipped_share,
-        *windows,
-    )
+    loud_dbfs = 10 * log10(powers.item(95 * (len(values) - 1) // 100))
+    loudest_dbfs, tail_dbfs = 10 * log10(powers.item(-1)), 10 * log10(tail_power)
+    return SignalStats(duration_s, values, loudest_dbfs, loud_dbfs, tail_dbfs - loud_dbfs, clipped_share, *windows)
 
 
 class _Accumulator:
@@ -152,10 +148,6 @@ def frame_powers(samples: Samples, length: int, full_scale: float = 1.0) -> Powe
     powers /= length * full_scale
     powers += FLOOR
     return powers
-
-
-def _to_db(power: float) -> float:
-    return 10 * math.log10(power)
 
 
 def window_starts(first: int, end: int) -> range:

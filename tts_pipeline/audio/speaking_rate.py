@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 FASTEST_FACTOR = 0.6
@@ -75,6 +75,7 @@ _SENTENCE_END: Range = (0.0, 0.3)  # the study's texts had pauses too: this is f
 _CLAUSE_END: Range = (0.0, 0.15)
 
 _KANA = re.compile("[぀-ヿ]")
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 
 _PUNCTUATION: Mapping[str, Range] = {
     **dict.fromkeys(".!?…。।؟\n", _SENTENCE_END),
@@ -95,9 +96,20 @@ def speaking_range_s(text: str, language: str | None) -> Range:
 
     With a language (BCP-47) of None, or without figures here, the script of each letter decides.
     """
-    plain = unicodedata.normalize("NFKC", text)
+    plain = text if text.isascii() else unicodedata.normalize("NFKC", text)
     language_code = _language_code(plain, language)
-    least, most = (math.fsum(map(_seconds(language_code, bound).__getitem__, plain)) for bound in (0, 1))
+    ascii_text = plain.encode("ascii", "ignore")
+    least = most = 0.0
+    if len(ascii_text) < len(plain):
+        others = "".join(_NOT_ASCII.findall(plain))
+        least, most = (math.fsum(map(_seconds(language_code, bound).__getitem__, others)) for bound in (0, 1))
+    # Counting the characters of each kind takes a tenth of the time of looking each character up.
+    classes, times = _ascii_classes(language_code)
+    count = ascii_text.translate(classes).count
+    for code, (shortest, longest) in times:
+        number = count(code)
+        least += number * shortest
+        most += number * longest
     capitals = sum(map(len, filter(str.isupper, plain.split())))
     return least, most + capitals * _SPELLED_CAPITAL[1]
 
@@ -117,7 +129,7 @@ def usual_pace_s(language: str | None) -> tuple[float, float]:
 def _language_code(text: str, language: str | None) -> str:
     if language is not None:
         return language.partition("-")[0].lower()
-    return "ja" if _KANA.search(text) else ""
+    return "ja" if not text.isascii() and _KANA.search(text) else ""
 
 
 class _Seconds(dict[str, float]):
@@ -133,6 +145,14 @@ class _Seconds(dict[str, float]):
 
 
 _seconds = cache(_Seconds)
+
+
+@cache
+def _ascii_classes(language_code: str) -> tuple[bytes, Sequence[tuple[int, Range]]]:
+    """Return a table from each ASCII character to the first that takes the same time, and the time of each of these."""
+    ranges = [_range(chr(code), language_code) for code in range(128)]
+    first = [ranges.index(times) for times in ranges]
+    return bytes(first + [0] * 128), [(code, ranges[code]) for code in sorted(set(first)) if ranges[code] != _NOTHING]
 
 
 def _range(character: str, language_code: str) -> Range:

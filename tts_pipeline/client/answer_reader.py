@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -58,8 +57,7 @@ class SegmentRequest(Struct, frozen=True):
         return factor if 0 < factor < math.inf else 1.0  # some services count up and down from 0
 
 
-@dataclass(slots=True)
-class ResponseFacts:
+class ResponseFacts(Struct):
     """The facts of an answer that matter for the bill; filled in step by step, so that a failure keeps them."""
 
     http_status: int | None = None
@@ -67,8 +65,7 @@ class ResponseFacts:
     usage: Usage = NO_USAGE
 
 
-@dataclass(slots=True)
-class ReceivedAnswer:
+class ReceivedAnswer(Struct):
     """An answer that is read step by step, on the loop or in a thread.
 
     ``reading`` is None until it is parsed. ``source`` is the answer that holds the audio; None while the audio is at a
@@ -81,7 +78,7 @@ class ReceivedAnswer:
     reading: ParsedResponse | None = None
     source: Response | None = None
     audio: Audio | None = None
-    flags: Sequence[str] = field(default=())
+    flags: Sequence[str] = ()
 
 
 class AnswerReader:
@@ -144,12 +141,14 @@ class AnswerReader:
         self, clips: Sequence[tuple[int, ReceivedAnswer, Wav]], outcomes: list[Answer | Exception | None]
     ) -> None:
         """Measure the clips of a turn together, and complete their answers."""
-        for (index, received, _), signal in zip(
-            clips, self._meter().measure([clip for _, _, clip in clips]), strict=True
-        ):
+        signals = self._meter().measure([clip for _, _, clip in clips])
+        for (index, received, _), signal in zip(clips, signals, strict=True):
             request = received.request
-            flags = flags_of(signal, request.segment.text, request.language, request.speed)
-            outcomes[index] = self._complete(received, flags)
+            try:
+                flags = flags_of(signal, request.segment.text, request.language, request.speed)
+                outcomes[index] = self._complete(received, flags)
+            except Exception as error:
+                outcomes[index] = error
 
     def _meter(self) -> ClipMeter:
         # Imported here, because numpy loads slowly: the first request need not wait for it.

@@ -51,7 +51,10 @@ class Exchange:
             reply = await self._transport.exchange(request.method, url, request.headers, request.body)
             if reply.status in REDIRECTS:
                 reply = await self._redirected(request, url, reply)
-            return await self._read(ReceivedAnswer(reply, segment_request, facts))
+            received = ReceivedAnswer(reply, segment_request, facts)
+            is_usual = _SMALL_BODY_BYTES < len(reply.body) <= _INLINE_BODY_BYTES
+            answer = await self._batcher.submit(received, len(reply.body)) if is_usual else None
+            return await self._read(received) if answer is None else answer
         except ServiceError as error:
             failure = error
         self._redactor.redact_error(failure)
@@ -65,22 +68,19 @@ class Exchange:
         self._batcher.release_all()
 
     async def _read(self, received: ReceivedAnswer) -> Answer:
-        """Read an answer with others that came in the same turn of the loop; fetch its audio if it names a URL."""
-        answer: Answer | None = None
-        reply, size_bytes = received.reply, len(received.reply.body)
-        if size_bytes <= _SMALL_BODY_BYTES:
+        """Read an answer that is no matter of one turn: parse a large body, fetch audio from a URL, decode it."""
+        body_bytes = len(received.reply.body)
+        is_unread = body_bytes <= _SMALL_BODY_BYTES
+        if is_unread:
             self._reader.parse(received)
-        elif size_bytes > _INLINE_BODY_BYTES:
+        elif body_bytes > _INLINE_BODY_BYTES:
             await asyncio.to_thread(self._reader.parse, received)
-        if size_bytes <= _INLINE_BODY_BYTES and (received.reading is None or received.source is not None):
-            answer = await self._batcher.submit(received, size_bytes)
         if received.source is None and received.reading is not None:
-            was_redirected = reply.status in REDIRECTS
+            was_redirected, is_unread = received.reply.status in REDIRECTS, True
             received.source = await self._fetcher.fetch(received.reading, was_redirected=was_redirected)
-            answer = await self._batcher.submit(received, len(received.source.body))
-        if answer is None:
-            answer = await asyncio.to_thread(self._reader.finish, received)
-        return answer
+        source = received.source
+        answer = await self._batcher.submit(received, len(source.body)) if source is not None and is_unread else None
+        return await asyncio.to_thread(self._reader.finish, received) if answer is None else answer
 
     async def _redirected(self, request: Request, url: str, reply: Response) -> Response:
         """Follow redirects to addresses that may get the key; remember a permanent redirect (308)."""
