@@ -1,7 +1,12 @@
-"""Measure start times: of the command line, to a first request, of a resume, and of a run with nothing to do."""
+"""Measure start times: of the command line, to a first request, of a call, of a resume, and of nothing to do.
+
+Modules are compiled before, as pip does when it installs them: without this, an environment that forbids Python to keep
+bytecode (``PYTHONDONTWRITEBYTECODE``) would add the time to compile all modules at each start, 0.5 s.
+"""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,15 +28,19 @@ _LOOK_EVERY_S = 0.02
 _DONE_BYTES = 1_000
 _MAX_CONCURRENCY = 64
 _COMMAND = OURS.python.with_name("tts-pipeline")
+_COLD, _WARM = "a call in a cold process", "a call in a warm process"
+_WARM_CALLS = 15
+_CALL_LATENCY_MS = 20
 _MAKING_S = 8.0
 """Seconds to make the larger of the two datasets."""
 
 
 def _start_expected_s(settings: Settings) -> float:
-    return 3.0 * settings.tries
+    return 5.0 * settings.tries
 
 
 def _run_start(arena: Arena, settings: Settings) -> Outcome:
+    _compile_modules()
     job = _job(arena, settings.start_rows)
     durations = {
         "python alone (python -c pass)": seconds_of([str(OURS.python), "-c", "pass"], settings.tries),
@@ -40,14 +49,43 @@ def _run_start(arena: Arena, settings: Settings) -> Outcome:
             arena, job, settings.tries, partial(remove, Path(job.destination))
         ),
     }
+    first_request = list(durations.values())[-1]
+    durations |= _calls(arena, settings.tries)
     table = Table(
         "Starting, in seconds from the start of the process", ("what", "s"), [[*each] for each in durations.items()]
     )
     promised = {
         "s to --help": durations["tts-pipeline --help"].median,
-        "s to first request": list(durations.values())[-1].median,
+        "s to first request": first_request.median,
+        **{f"s beside the service of {name}": durations[name].median for name in (_COLD, _WARM)},
     }
     return Outcome([table], {name: each.median for name, each in durations.items()}, promised)
+
+
+def _compile_modules() -> None:
+    folders = [str(OURS.python.parent.parent / "lib"), str(PROJECT / "tts_pipeline")]
+    # Some libraries ship modules of other versions of Python: these fail, and do not matter.
+    subprocess.run([str(OURS.python), "-m", "compileall", "-q", *folders], check=False, capture_output=True)
+
+
+def _calls(arena: Arena, tries: int) -> dict[str, Spread]:
+    """Measure ``synthesize`` of one row, without the latency of the service: in a new process, and again in it."""
+    spec = AnswerSpec(latency_ms=_CALL_LATENCY_MS)
+    arena.service.prepare(spec)
+    cold_s, warm_s = list[float](), list[float]()
+    for _ in range(tries):
+        work_dir, started_s = arena.folder / "calls", time.monotonic()
+        command = ["-m", "benchmarks.calls", spec.base_url(arena.service.origin), str(work_dir), str(_WARM_CALLS)]
+        try:
+            run = subprocess.run(
+                [str(OURS.python), *command], cwd=PROJECT, check=True, capture_output=True, timeout=TIMEOUT_S
+            )
+        finally:
+            remove(work_dir)
+        printed = json.loads(run.stdout)
+        cold_s.append(printed["first_end_s"] - started_s - spec.latency_ms / 1_000)
+        warm_s += [duration_s - spec.latency_ms / 1_000 for duration_s in printed["durations_s"]]
+    return {_COLD: Spread.of(cold_s), _WARM: Spread.of(warm_s)}
 
 
 START = Scenario("start", "How long until the first request?", _start_expected_s, _run_start)
@@ -58,6 +96,7 @@ def _resume_expected_s(settings: Settings) -> float:
 
 
 def _run_resume(arena: Arena, settings: Settings) -> Outcome:
+    _compile_modules()
     table = Table(
         "Going on with a dataset, in seconds from the start of the process",
         ("rows done", "to its first request", "to 'nothing to do'"),
