@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 import time
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 import tts_pipeline as tts
 from tests.builders import call_arguments, line_frame
+from tests.machine import patience
 from tts_pipeline.cache.file_cache import FileCache
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import StoppedError
@@ -90,6 +92,23 @@ def test_an_abandoned_call_is_given_up(tone_service: LocalService, tmp_path: Pat
     tts.synthesize(line_frame(1), voice="Cherry", **call_arguments(tone_service, tmp_path))
     assert _calls(tmp_path) == []
     assert tts.usage_of(work_dir=tmp_path).height >= spent.height
+
+
+def test_a_finished_call_is_stripped_to_its_usage(tone_service: LocalService, tmp_path: Path) -> None:
+    """Beside the caller; what a process left behind when it ended, a later call removes."""
+    folder = tmp_path / "frames" / "usage"
+    tts.synthesize(line_frame(1), voice="Cherry", **call_arguments(tone_service, tmp_path))
+    for thread in threading.enumerate():
+        if thread.name == "call-remover":
+            thread.join(patience(60))
+    (finished,) = folder.iterdir()
+    assert {path.name for path in finished.iterdir()} == {"dataset.json", "usage"}
+    recent, killed = finished / ".work", folder / "killed" / ".work"
+    for leftover in (recent, killed):
+        leftover.mkdir(parents=True)
+    os.utime(killed, (0, 0))
+    tts.synthesize(line_frame(2), voice="Cherry", **call_arguments(tone_service, tmp_path))
+    assert (recent.exists(), killed.exists()) == (True, False)
 
 
 def test_audio_is_kept_up_to_a_size(

@@ -12,7 +12,7 @@ from tests.builders import job_of, write_lines
 from tts_pipeline.catalog import Service
 from tts_pipeline.config import InputColumns, Selection
 from tts_pipeline.errors import ConfigurationError, StorageError
-from tts_pipeline.job.prepare import create_or_extend_dataset, prepare
+from tts_pipeline.job.prepare import create_or_extend_dataset, find_repeated_hashes, prepare
 from tts_pipeline.job.prepared_job import PreparedJob
 from tts_pipeline.source.row_reader import RowReader
 
@@ -79,6 +79,15 @@ def test_a_good_job_writes_nothing_until_it_is_established(tmp_path: Path) -> No
     create_or_extend_dataset(prepared)
     create_or_extend_dataset(prepared)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".repeated", "dataset.json"]
+
+
+def test_the_repeats_of_a_single_part_are_not_stored(tmp_path: Path) -> None:
+    """No other shard needs them, and a later run scans the few rows again; a good scan still comes first."""
+    write_lines(tmp_path / "lines.parquet")
+    prepared = create_or_extend_dataset(prepare(job_of(tmp_path, options={"part_rows": 1_000})))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["dataset.json"]
+    assert find_repeated_hashes(replace(prepared, repeated_hashes=None)).tolist() == []
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["dataset.json"]
 
 
 def test_another_job_or_a_changed_source_is_refused(tmp_path: Path) -> None:

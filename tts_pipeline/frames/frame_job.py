@@ -16,7 +16,8 @@ from tts_pipeline.config import AudioSettings, InputColumns
 from tts_pipeline.dataset.reader import DatasetReader
 from tts_pipeline.frames.call_store import CallDirectory, CallStore
 from tts_pipeline.frames.rows import ID, TEXT, empty_outcomes, outcomes_of
-from tts_pipeline.job import CancelToken, Job, Progress, RunOptions, run_job
+from tts_pipeline.job import CancelToken, Job, Progress, RunOptions
+from tts_pipeline.job.api import run_unfinalized
 from tts_pipeline.job.job import list_locations
 from tts_pipeline.models import Parameters
 from tts_pipeline.schema import TABLES, arrow_fields
@@ -54,7 +55,7 @@ class FrameJob:
             return empty_outcomes()
         identity = None if self.cache is None else self._identity()
         with store.open_call(rows, identity) as directory:
-            report = run_job(self._job(directory), progress, stop=stop)
+            report = run_unfinalized(self._job(directory), progress, stop)
             if report.stopped is not None:
                 raise report.stopped
             outcomes = outcomes_of(*(_read_table(directory.dataset, name) for name in ("speech", "rejects")))

@@ -142,6 +142,14 @@ def run_job(
         )
 
 
+def run_unfinalized(job: Job, progress: Progress, stop: CancelToken) -> Report:
+    """Run a job whose dataset is read at once and then given up: all parts are published, but it is not finalized."""
+    prepared = recover_and_prepare(job)
+    with prepared.leases:
+        prepared = create_or_extend_dataset(prepared)
+        return run_shard(prepared, Shard(0, 0, prepared.descriptor.parts), RunControl(progress, stop))
+
+
 def plan(job: Job, max_shards: int = 1) -> list[Shard]:
     """Check a whole job, write its dataset's descriptor, and divide its parts into shards.
 

@@ -189,7 +189,7 @@ def create_or_extend_dataset(prepared: PreparedJob) -> PreparedJob:
         prepared.store, target, lock=lambda: prepared.leases.hold("growth", wait=True)
     )
     if prepared.repeated_hashes is not None:
-        save_duplicate_hashes(prepared.store, descriptor.fingerprint, prepared.repeated_hashes)
+        _keep_hashes(prepared.store, descriptor, prepared.repeated_hashes)
     return replace(prepared, descriptor=descriptor)
 
 
@@ -205,8 +205,14 @@ def find_repeated_hashes(prepared: PreparedJob) -> SortedHashes:
     hashes = load_duplicate_hashes(prepared.store, fingerprint)
     if hashes is None:
         hashes = _scan(prepared)
-        save_duplicate_hashes(prepared.store, fingerprint, hashes)
+        _keep_hashes(prepared.store, prepared.descriptor, hashes)
     return hashes
+
+
+def _keep_hashes(store: Store, descriptor: Descriptor, hashes: SortedHashes) -> None:
+    """Store the hashes for other shards and later runs; the few rows of a single part are scanned again instead."""
+    if descriptor.parts > 1:
+        save_duplicate_hashes(store, descriptor.fingerprint, hashes)
 
 
 def _scan(prepared: PreparedJob) -> SortedHashes:
