@@ -98,6 +98,17 @@ class SpendBound(NamedTuple):
         """Return the sum of two bounds."""
         return SpendBound(self.characters + other.characters, self.cost + other.cost)
 
+    def with_attempt(self, attempt: Attempt) -> SpendBound:
+        """Return the bound once another attempt is sent; without a price its money is 0."""
+        cost = add_costs(self.cost, attempt.cost_upper_bound) or ZERO
+        return SpendBound(self.characters + attempt.characters_upper_bound, cost)
+
+    def with_settlement(self, attempt: Attempt, settlement: Settlement) -> SpendBound:
+        """Return the bound with an attempt's settlement in place of its own bound."""
+        characters = self.characters + settlement.characters_upper_bound - attempt.characters_upper_bound
+        cost = add_costs(add_costs(self.cost, settlement.cost_upper_bound), attempt.cost_upper_bound, -1) or ZERO
+        return SpendBound(characters, cost)
+
     def minus(self, other: SpendBound) -> SpendBound:
         """Return the difference of two bounds."""
         return SpendBound(self.characters - other.characters, self.cost - other.cost)

@@ -16,7 +16,6 @@ from tts_pipeline.config import BudgetCap
 from tts_pipeline.dataset.claim_high_water import BudgetPool, ClaimHighWater, ClaimStep
 from tts_pipeline.dataset.claims import Claim, claim_name, read_claim
 from tts_pipeline.errors import StoppedError, StorageError
-from tts_pipeline.flow.spend_tally import SpendTally
 from tts_pipeline.models import Price
 from tts_pipeline.money import Cost
 from tts_pipeline.storage.local_store import LocalStore
@@ -52,7 +51,7 @@ def _claimed(store: Store) -> Claim:
 
 
 def _high_water(store: Store, prices: Sequence[Price], characters: int = 10) -> ClaimHighWater:
-    high_water = ClaimHighWater(store, 0, CLAIM, ClaimStep(characters, prices), SpendTally())
+    high_water = ClaimHighWater(store, 0, CLAIM, ClaimStep(characters, prices))
     high_water.open()
     return high_water
 
@@ -76,7 +75,9 @@ def test_the_claim_is_never_below_what_may_be_spent(spent: list[tuple[int, Decim
             assert claim.characters_upper_bound >= characters
             assert (claim.cost_upper_bound or 0) >= cost
             if number % 3 == 0:
-                high_water.settle(settlement_of(attempt, Outcome.FAILED, cost=Decimal(0), cost_upper_bound=Decimal(0)))
+                high_water.settle(
+                    attempt, settlement_of(attempt, Outcome.FAILED, cost=Decimal(0), cost_upper_bound=Decimal(0))
+                )
                 characters, cost = characters - more, cost - money
 
     asyncio.run(spend())
@@ -108,7 +109,7 @@ def test_a_price_by_token_is_claimed_by_what_was_spent_so_far(tmp_path: Path) ->
 def test_what_cannot_be_claimed_is_not_sent(tmp_path: Path) -> None:
     """The caller gets the error."""
     (tmp_path / "claims").write_bytes(b"")
-    high_water = ClaimHighWater(LocalStore(tmp_path), 0, CLAIM, ClaimStep(10, [FLASH_PRICE]), SpendTally())
+    high_water = ClaimHighWater(LocalStore(tmp_path), 0, CLAIM, ClaimStep(10, [FLASH_PRICE]))
     with pytest.raises(StorageError):
         asyncio.run(high_water.reserve(_attempt(1, 50, "0.5")))
 
@@ -124,7 +125,7 @@ def test_others_are_counted_after_the_claim_is_written(tmp_path: Path) -> None:
 
     claims: list[int] = []
     counts: list[Cost] = []
-    high_water = ClaimHighWater(store, 0, CLAIM, ClaimStep(80, [FLASH_PRICE]), SpendTally())
+    high_water = ClaimHighWater(store, 0, CLAIM, ClaimStep(80, [FLASH_PRICE]))
     high_water.open(BudgetPool(BudgetCap(max_characters=100), count, counts.append))
     assert (claims, _claimed(store).characters_upper_bound) == ([80], 30), "half of what others leave"
     asyncio.run(high_water.reserve(_attempt(1, 45, "0")))
@@ -140,9 +141,7 @@ def test_parts_of_one_process_give_each_other_what_they_do_not_need(tmp_path: Pa
     """Each part can spend the whole cap."""
     pot = BudgetPool(BudgetCap(max_characters=100), lambda _: Cost(), lambda _: None)
     high_waters = [
-        ClaimHighWater(
-            LocalStore(tmp_path), part, replace(CLAIM, journal_id=str(part)), ClaimStep(80, [FLASH_PRICE]), SpendTally()
-        )
+        ClaimHighWater(LocalStore(tmp_path), part, replace(CLAIM, journal_id=str(part)), ClaimStep(80, [FLASH_PRICE]))
         for part in range(3)
     ]
     for high_water in high_waters:

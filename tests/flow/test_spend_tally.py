@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,12 +16,6 @@ from tts_pipeline.money import Cost, SpendBound
 
 def _attempt(name: str = "a", characters: int = 10) -> Attempt:
     return Attempt(name, "u", 0, 0, 1, None, 0, characters, characters, "p", cost_of(characters))
-
-
-def _tallies() -> tuple[SpendTally, SpendTally]:
-    """Return the tallies of a run and of a part of it."""
-    run = SpendTally()
-    return run, SpendTally(currency="CNY", run=run)
 
 
 def test_an_attempt_counts_at_most_until_its_end_is_known() -> None:
@@ -74,57 +67,36 @@ def test_a_report_that_comes_again_changes_nothing() -> None:
     assert (tally.spend.attempts, tally.spend.unknown_attempts, tally.spend.characters_billed) == (1, 0, 10)
 
 
-@pytest.mark.parametrize("first", [0, 1])
-def test_budget_and_ledger_may_report_in_any_order(first: int) -> None:
-    """The budget tells the run alone; the ledger tells its part, which tells the run."""
-    run, part = _tallies()
-    attempt, never_sent = _attempt("a"), _attempt("b")
-    reporters = (run, part) if first == 0 else (part, run)
-    for tally in reporters:
-        tally.reserve(attempt)
-        tally.reserve(never_sent)
-        assert run.spend.bound == SpendBound(20, cost_of(20))
-    for tally in reporters:
-        tally.settle(settlement_of(attempt))
-        tally.release(never_sent)
-        assert (run.spend.attempts, run.spend.unknown_attempts) == (1, 0)
-        assert run.spend.bound == SpendBound(10, cost_of(10))
-    assert part.spend == run.spend
-
-
-def test_a_run_is_the_sum_of_its_parts() -> None:
-    """It has their currency, and goes on from what was there before."""
+def test_a_tally_goes_on_from_what_was_there_before() -> None:
+    """The sum is that of the run's totals, which others read."""
     before = Cost(attempts=1, characters_upper_bound=5, cost_upper_bound=cost_of(5), currency="CNY")
-    run = SpendTally(before)
-    parts = [SpendTally(currency="CNY", run=run) for _ in range(2)]
-    for part, name in zip(parts, "ab", strict=True):
-        part.reserve(_attempt(name))
-    assert [part.spend.characters_upper_bound for part in parts] == [10, 10]
-    assert (run.spend.bound, run.spend.currency) == (SpendBound(25, cost_of(25)), "CNY")
+    tally = SpendTally(before, currency="CNY")
+    tally.reserve(_attempt())
+    assert tally.spend is before
+    assert (before.attempts, before.bound) == (2, SpendBound(15, cost_of(15)))
 
 
-_REPORTS = st.tuples(st.sampled_from("abcd"), st.sampled_from(["reserve", "settle", "release"]), st.booleans())
+_REPORTS = st.tuples(st.sampled_from("abcd"), st.sampled_from(["reserve", "settle", "release"]))
 
 
 @given(st.lists(_REPORTS, max_size=40))
-def test_whatever_is_told_the_bound_is_that_of_all_attempts(reports: Sequence[tuple[str, str, bool]]) -> None:
+def test_whatever_is_told_the_bound_is_that_of_all_attempts(reports: Sequence[tuple[str, str]]) -> None:
     """An attempt is open, or has ended, or was never sent; reserved again after that it is a new one."""
-    run, part = _tallies()
-    open_in_run = set[str]()
-    ended_in_run = 0
-    for name, report, is_of_part in reports:
+    tally = SpendTally(currency="CNY")
+    open_attempts = set[str]()
+    ended = 0
+    for name, report in reports:
         attempt = _attempt(name)
-        tally = part if is_of_part else run
         if report == "reserve":
             tally.reserve(attempt)
-            open_in_run.add(name)
+            open_attempts.add(name)
         elif report == "settle":
             tally.settle(settlement_of(attempt, Outcome.FAILED, characters_upper_bound=4, cost_upper_bound=cost_of(4)))
-            ended_in_run += name in open_in_run
-            open_in_run.discard(name)
+            ended += name in open_attempts
+            open_attempts.discard(name)
         else:
             tally.release(attempt)
-            open_in_run.discard(name)
-        characters = 10 * len(open_in_run) + 4 * ended_in_run
-        assert run.spend.bound == SpendBound(characters, cost_of(characters))
-        assert run.spend.attempts == len(open_in_run) + ended_in_run
+            open_attempts.discard(name)
+        characters = 10 * len(open_attempts) + 4 * ended
+        assert tally.spend.bound == SpendBound(characters, cost_of(characters))
+        assert tally.spend.attempts == len(open_attempts) + ended

@@ -173,8 +173,8 @@ class ActivePart:
         self._writer = writer
         claim = claim_of(header, time.time_ns() // 1_000, invocation.currency)
         step = ClaimStep(max(characters, 1), invocation.prices.values())
-        tally = SpendTally(currency=claim.currency, run=self._progress.tally)
-        self._high_water = ClaimHighWater(store, self.rows.number, claim, step, tally)
+        self._progress.tally.currency = self._progress.tally.currency or claim.currency
+        self._high_water = ClaimHighWater(store, self.rows.number, claim, step)
         self._high_water.open(pool)
         return self._journal
 
@@ -220,8 +220,9 @@ class ActivePart:
         """
         try:
             self._fence()
-            if self._high_water is not None:
+            if self._high_water is not None and not self._high_water.try_reserve(attempt):
                 await self._high_water.reserve(attempt)
+            self._progress.tally.reserve(attempt)
         except BaseException:  # the intent is not in the journal
             self._progress.tally.release(attempt)
             raise
@@ -244,8 +245,9 @@ class ActivePart:
         self._progress.in_flight -= 1
         self._progress.settled += 1
         self._progress.latency_ms += settlement.latency_ms
+        self._progress.tally.settle(settlement)
         if self._high_water is not None:
-            self._high_water.settle(settlement)
+            self._high_water.settle(attempt, settlement)
 
     def discard(self, attempt_id: str) -> None:
         """Record that an answer is not kept, because a later answer of its segment is better; the bill is the same."""

@@ -15,7 +15,6 @@ from tts_pipeline.attempt import Attempt, Settlement
 from tts_pipeline.config import BudgetCap
 from tts_pipeline.dataset.claims import Claim, write_claim
 from tts_pipeline.errors import StoppedError
-from tts_pipeline.flow.spend_tally import SpendTally
 from tts_pipeline.models import Price, Usage
 from tts_pipeline.money import NANO, ZERO, Cost, SpendBound, cost_of
 from tts_pipeline.storage.store import Store
@@ -46,26 +45,21 @@ class ClaimHighWater:
     If the journal is lost with its disk, the claim is the bill: so it is never below the possible spending, in
     characters and in money. Under a cap, other processes count the claim: so it is never above the rest of the pool.
 
-    A claim rises by ``step``. Each attempt is reserved here before it is sent; ``tally`` adds the attempts up.
+    A claim rises by ``step``. Each attempt is reserved here before it is sent; ``spend`` is their bound.
     """
 
-    def __init__(self, store: Store, part: int, claim: Claim, step: ClaimStep, tally: SpendTally) -> None:
+    def __init__(self, store: Store, part: int, claim: Claim, step: ClaimStep) -> None:
         self._store = store
         self._part = part
         self._claim = claim
         self.journal_id = claim.journal_id
         self._step = step
-        self._tally = tally
+        self.spend = NO_SPEND
         self.claim_bound = NO_SPEND
         self._pool: BudgetPool | None = None
         self._raise_lock = asyncio.Lock()
         # Another part's thread may lower the claim; it must stay above the spending.
         self._lock = threading.Lock()
-
-    @property
-    def spend(self) -> SpendBound:
-        """The upper bound of the spending."""
-        return self._tally.spend.bound
 
     def open(self, pool: BudgetPool | None = None) -> None:
         """Write the first claim, for the rows to do; a pool of None means no cap. Blocking."""
@@ -81,25 +75,30 @@ class ClaimHighWater:
             StorageError: The claim cannot be raised: nothing may be sent.
             StoppedError: Other processes have claimed the rest of the cap: nothing may be sent.
         """
-        if self._try_reserve(attempt):
-            return
         async with self._raise_lock:
-            while not self._try_reserve(attempt):
+            while not self.try_reserve(attempt):
                 if not await asyncio.to_thread(self._raise_claim, SpendBound.of(attempt)):
                     assert self._pool is not None
                     raise self._pool.exhausted_error()
 
-    def _try_reserve(self, attempt: Attempt) -> bool:
+    def try_reserve(self, attempt: Attempt) -> bool:
+        """Count an attempt before it is sent; return False, and count nothing, if it does not fit into the claim."""
         with self._lock:
-            is_covered = self._tally.spend.fits_with(attempt, self.claim_bound)
+            spend = self.spend.with_attempt(attempt)
+            is_covered = self.claim_bound.covers(spend)
             if is_covered:
-                self._tally.reserve(attempt)
+                self.spend = spend
             return is_covered
 
-    def settle(self, settlement: Settlement) -> None:
-        """Give back the part of a reservation that the attempt certainly did not spend."""
+    def settle(self, attempt: Attempt, settlement: Settlement) -> None:
+        """Replace an attempt's reservation with its settlement; usually they are equal."""
+        if (
+            settlement.characters_upper_bound == attempt.characters_upper_bound
+            and settlement.cost_upper_bound == attempt.cost_upper_bound
+        ):
+            return
         with self._lock:
-            self._tally.settle(settlement)
+            self.spend = self.spend.with_settlement(attempt, settlement)
 
     def minimum_and_headroom(self, needed: SpendBound) -> tuple[SpendBound, SpendBound]:
         """Return the smallest claim that covers the needed spending, and the headroom to claim beyond it."""

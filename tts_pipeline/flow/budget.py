@@ -25,8 +25,8 @@ class Budget:
     Spending exceeds the cap only where the service charges more: more than ``PLAUSIBLE_RATIO`` times our count if
     several attempts are in flight (see ``SlowStart``), more than the reservation if an attempt is alone.
 
-    An empty cap is no cap. Without a ``tally``, attempts count for this budget alone. ``max_in_flight`` is the most
-    attempts in flight that the cap permits; without a cap, any number.
+    An empty cap is no cap: nothing is counted. Without a ``tally``, attempts count for this budget alone.
+    ``max_in_flight`` is the most attempts in flight that the cap permits; without a cap, any number.
     """
 
     def __init__(
@@ -55,23 +55,24 @@ class Budget:
 
     def reserve(self, attempt: Attempt) -> bool:
         """Reserve an attempt's upper bounds; return False, and reserve nothing, if they do not fit."""
-        if self.is_capped and not self._fits(attempt):
+        if self._slow_start is None:
+            return True
+        if not self._fits(attempt):
             return False
         self._tally.reserve(attempt)
-        if self._slow_start is not None:
-            self._slow_start.on_reserve(attempt)
+        self._slow_start.on_reserve(attempt)
         return True
 
     def release(self, attempt: Attempt) -> None:
         """Free the reservation of an attempt that was never recorded, so never sent."""
-        self._tally.release(attempt)
         if self._slow_start is not None:
+            self._tally.release(attempt)
             self._slow_start.on_close(attempt.attempt_id)
 
     def settle(self, settlement: Settlement) -> None:
         """Replace an attempt's reservation with its settlement."""
-        self._tally.settle(settlement)
         if self._slow_start is not None:
+            self._tally.settle(settlement)
             self._slow_start.on_settle(self._slow_start.on_close(settlement.attempt_id), settlement)
             self.max_in_flight = self._slow_start.max_in_flight
 

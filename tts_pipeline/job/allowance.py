@@ -35,7 +35,7 @@ def make_allowance(prepared: PreparedJob, progress: Progress, shard: Shard | Non
     """
     cap = prepared.job.options.budget
     if cap == BudgetCap():
-        return Allowance(Budget(tally=progress.tally))
+        return Allowance(Budget())
     is_share = shard is not None and shard.shards > 1
     # Read before the spending: a shard that finishes in between would seem to have spent less than it did.
     finished_parts = _finished_parts(prepared) if is_share else set[int]()
