@@ -24,7 +24,7 @@ from tts_pipeline.models import Answer, Audio, History, Reject, Speech, Utteranc
 from tts_pipeline.money import Cost
 from tts_pipeline.source.spooled_rows import SpooledRows
 from tts_pipeline.storage.store import Store, storage_errors
-from tts_pipeline.wal.journal import SUFFIX, Append, Journal, JournalWriter
+from tts_pipeline.wal.journal import SUFFIX, Append, Journal, JournalWriter, OnWritten
 from tts_pipeline.wal.records import (
     AnswerRecord,
     AnswerSpeech,
@@ -57,7 +57,7 @@ class PartRows:
     @property
     def text_bytes(self) -> int:
         """The approximate size of the texts, counted in characters."""
-        return sum(len(utterance.text) for utterance in self.utterances)
+        return sum([len(utterance.text) for utterance in self.utterances])
 
     @property
     def name(self) -> str:
@@ -226,7 +226,9 @@ class ActivePart:
         except BaseException:  # the intent is not in the journal
             self._progress.tally.release(attempt)
             raise
-        await self._append_and_wait(Intent(attempt, boundaries), durable=True)
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._put(Intent(attempt, boundaries), durable=True, on_written=partial(_resolve, written))
+        await written
         if self.wait_until_shipped is not None:
             await self.wait_until_shipped()
         self._fence()  # again: the process may have been suspended, or the disk slow
@@ -238,9 +240,10 @@ class ActivePart:
         """Record the settlement of an attempt; never waits, and is written before all later records."""
         attempt = self._in_flight.pop(settlement.attempt_id)
         record = Settled(settlement, None if answer is None else AnswerRecord.of(answer))
-        append = Append(self._open_journal(), encode_record(record), b"" if answer is None else answer.audio.data)
-        self._put(append)
-        if answer is not None:
+        if answer is None:
+            self._put(record)
+        else:
+            append = self._put(record, answer.audio.data)
             self._last_answers[attempt.utterance_id, attempt.take] = _Bought(attempt, record, answer.audio, append)
         self._progress.in_flight -= 1
         self._progress.settled += 1
@@ -251,7 +254,7 @@ class ActivePart:
 
     def discard(self, attempt_id: str) -> None:
         """Record that an answer is not kept, because a later answer of its segment is better; the bill is the same."""
-        self._put(Append(self._open_journal(), encode_record(Discarded(attempt_id))))
+        self._put(Discarded(attempt_id))
 
     async def record_speech(self, speech: Speech) -> None:
         """Record an utterance's speech; return when it is written, or when the next intent waits for that, too.
@@ -264,11 +267,9 @@ class ActivePart:
         is_answer = bought is not None and bought.audio is speech.audio
         if bought is not None and is_answer and self._extend_pending(bought, speech):
             return
-        segment = None
-        if bought is not None and bought.settled.answer is not None and is_answer:
-            segment = bought.settled.answer.segment
+        segment = bought.attempt.segment if bought is not None and is_answer else None
         record = SpeechRecord(utterance.utterance_id, utterance.take, SpeechValues.of(speech), segment)
-        await self._append_and_wait(record, b"" if is_answer else speech.audio.data)
+        await self._write(record, b"" if is_answer else speech.audio.data)
         self._count_speech(speech.audio.duration_ms, is_reused=speech.deduplicated_from is not None)
 
     def _extend_pending(self, bought: _Bought, speech: Speech) -> bool:
@@ -297,7 +298,7 @@ class ActivePart:
         """Record that an utterance failed for good; return when it is written."""
         utterance = reject.utterance
         self._last_answers.pop((utterance.utterance_id, utterance.take), None)
-        await self._append_and_wait(RejectRecord(utterance.utterance_id, utterance.take, RejectValues.of(reject)))
+        await self._write(RejectRecord(utterance.utterance_id, utterance.take, RejectValues.of(reject)))
         self._progress.totals.rejects += 1
         self._count_finished()
 
@@ -310,26 +311,19 @@ class ActivePart:
         if self.remaining == 0:
             self.on_complete(self)
 
-    async def _append_and_wait(self, record: Record, payload: bytes = b"", *, durable: bool = False) -> None:
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._put(
-            Append(
-                self._open_journal(),
-                encode_record(record),
-                payload,
-                durable=durable,
-                on_written=partial(_resolve, future),
-            )
-        )
-        await future
+    async def _write(self, record: Record, payload: bytes = b"") -> None:
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._put(record, payload, on_written=partial(_resolve, written))
+        await written
 
-    def _put(self, append: Append) -> None:
-        assert self._writer is not None
-        self._writer.put(append)
-
-    def _open_journal(self) -> Journal:
+    def _put(
+        self, record: Record, payload: bytes = b"", *, durable: bool = False, on_written: OnWritten | None = None
+    ) -> Append:
         assert self._journal is not None
-        return self._journal
+        assert self._writer is not None
+        append = Append(self._journal, encode_record(record), payload, durable, on_written)
+        self._writer.put(append)
+        return append
 
 
 _NO_HISTORY = History()

@@ -20,9 +20,10 @@ import threading
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+from msgspec import Struct
 
 from tts_pipeline.errors import StorageError
 from tts_pipeline.storage.disk_reserve import DISK_FULL_ERRNOS, DiskReserve
@@ -220,8 +221,7 @@ WriteOutcome = tuple[OnWritten | None, StorageError | None]
 """The callback of a record, and its error; None without a callback or without an error."""
 
 
-@dataclass(slots=True)
-class Append:
+class Append(Struct, eq=False):
     """One record for a journal, already encoded by its maker, so that a mistake in it never stops the writer.
 
     ``durable`` waits for the disk, not only for the operating system. The writer calls ``on_written`` through its
