@@ -89,11 +89,16 @@ def find_words(payload: Mapping[str, Any]) -> tuple[TimedText, ...] | None:
 
 def _may_have_words(payload: Mapping[str, Any]) -> bool:
     """Return whether a name of a timed list is in any object that ``_holders`` looks at."""
-    for outer in (payload.get("output"), payload):
-        if isinstance(outer, dict):
-            audio = outer.get("audio")
-            if not _NAMES_OF_WORDS.isdisjoint(audio if isinstance(audio, dict) else ()) or (
-                not _NAMES_OF_WORDS.isdisjoint(outer)
+    if not _NAMES_OF_WORDS.isdisjoint(payload):
+        return True
+    for name in ("output", "audio"):
+        if name in payload and isinstance(holder := payload[name], dict):
+            if not _NAMES_OF_WORDS.isdisjoint(holder):
+                return True
+            if (
+                "audio" in holder
+                and isinstance(audio := holder["audio"], dict)
+                and not _NAMES_OF_WORDS.isdisjoint(audio)
             ):
                 return True
     return False
