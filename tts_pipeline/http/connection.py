@@ -34,9 +34,11 @@ from aiohttp.streams import StreamReader
 
 from tts_pipeline.config import MAX_HEAD_BYTES, MAX_HEADER_BYTES
 from tts_pipeline.errors import ServiceError
-from tts_pipeline.http.response_head import HeadTooLargeError, ResponseHead, check_size
+from tts_pipeline.http.response_head import HeadTooLargeError, ResponseHead, too_large_error
 from tts_pipeline.http.socket_state import SocketState
 from tts_pipeline.http.timeouts import Timeouts
+from tts_pipeline.wire.content_decoder import ContentDecoder
+from tts_pipeline.wire.response import Response
 
 _IDLE_TIMEOUT = (b"HTTP/1.1 408", b"HTTP/1.0 408")
 """Some servers close an idle connection with status 408 (RFC 9110, 15.5.9): this is no sign of a repeated answer."""
@@ -70,7 +72,8 @@ class RequestCycle:
 
     ``head`` and ``body`` are None until the answer's head is read; interim answers (1xx) do not count. ``body_bytes``
     is the number of its bytes so far; ``overhead_bytes`` counts heads, trailers and chunk extensions since the last of
-    them, or since the request. ``is_doubtful``: the answer may be another request's.
+    them, or since the request. ``is_early``: the head came before the whole request had left. ``is_doubtful``: the
+    answer may be another request's.
     """
 
     ended: asyncio.Future[None]
@@ -82,8 +85,16 @@ class RequestCycle:
     body_bytes: int = 0
     overhead_bytes: int = 0
     has_extra_data: bool = False
+    is_early: bool = False
     is_doubtful: bool = False
     error: Exception | None = None
+
+    def response(self) -> tuple[Response, ContentDecoder | None]:
+        """Return the complete answer, and what inflates its body; None for a body that is not compressed."""
+        assert self.head is not None
+        assert self.body is not None
+        head = self.head
+        return Response(head.status, head.headers, self.body.read_nowait(), head.is_delimited), head.decoder
 
     def end(self, error: Exception | None = None) -> None:
         """Wake the sender; it raises the error."""
@@ -110,9 +121,11 @@ class WatchedConnection(ResponseHandler):
     (a session, a request, a writer, a response and a stream, with timers for each) takes five times the calls.
     """
 
+    key: ConnectionKey
+    """Set by the pool: where it leads."""
+
     def __init__(self, pool: Pool, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
-        self.key: ConnectionKey | None = None
         self.idle_since_s = 0.0
         self._pool = pool
         self._limits = pool.limits
@@ -148,7 +161,10 @@ class WatchedConnection(ResponseHandler):
 
     def is_silent(self) -> bool:
         """Return whether a request may be written; a new TLS session may hold unread bytes, its tickets."""
-        return self.is_connected() and ((self._is_new and self._is_tls) or not self._socket.has_event())
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return False
+        return (self._is_new and self._is_tls) or not self._socket.has_event()
 
     def send(self, request: bytes, end_s: float) -> RequestCycle:
         """Write a whole request; its exchange has to end at ``end_s``, on the monotonic clock."""
@@ -231,20 +247,17 @@ class WatchedConnection(ResponseHandler):
                 self._fail(cycle, error)
                 return
             cycle.body = body
-            cycle.is_doubtful = message.code < 300 and self._is_writing
+            cycle.is_early = self._is_writing
+            cycle.is_doubtful = cycle.is_early and message.code < 300
 
     def _take_body(self, cycle: RequestCycle, size: int) -> None:
         """Bound the bytes of the body and those outside it; aiohttp 3.14.5 does not bound the latter."""
-        body = cycle.body
-        if body is None:
-            has_grown = False
-        else:
+        body, has_grown = cycle.body, False
+        if body is not None:
             self._last_bytes_s = monotonic()
             body_bytes = body.total_bytes
-            try:
-                check_size(body_bytes, self._limits.max_body_bytes)
-            except ServiceError as error:
-                self._fail(cycle, error)
+            if body_bytes > self._limits.max_body_bytes:
+                self._fail(cycle, too_large_error(self._limits.max_body_bytes))
                 return
             if body.is_eof():
                 self._complete(cycle)
@@ -261,7 +274,7 @@ class WatchedConnection(ResponseHandler):
         if self._has_more(cycle):
             cycle.is_doubtful = cycle.is_doubtful or not cycle.is_first
             self._terminate(is_evidence=True)
-        elif (cycle.head is not None and cycle.head.should_close) or self._is_writing:
+        elif cycle.is_early or (cycle.head is not None and cycle.head.should_close):
             self.close()
         else:
             self._pool.put_back(self, self._last_bytes_s - cycle.sent_s)

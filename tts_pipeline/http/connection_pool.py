@@ -91,7 +91,7 @@ class ConnectionPool(aiohttp.TCPConnector):
             self._watch(response_s)
         max_idle = _MAX_IDLE_ON_PROBATION if self._probation_s < math.inf else 0
         is_full = not self._is_trusted and sum(map(len, self._idle.values())) >= max_idle
-        if is_full or self.closed or connection.key is None:
+        if is_full:
             connection.close()
             return
         connection.idle_since_s = monotonic()
@@ -114,7 +114,8 @@ class ConnectionPool(aiohttp.TCPConnector):
             self._silence_timer.cancel()
 
     async def close(self, *, abort_ssl: bool = False) -> None:
-        """Close every connection."""
+        """Close every connection, and keep no more of them."""
+        self._probation_s, self._is_trusted = math.inf, False
         for timer in (self._expiry, self._silence_timer):
             if timer is not None:
                 timer.cancel()

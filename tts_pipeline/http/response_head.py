@@ -20,7 +20,8 @@ class HeadTooLargeError(aiohttp.ClientError):
 class ResponseHead:
     """The head of an answer; the header names are in lower case, and repeated headers of a coding are joined.
 
-    ``received_bytes`` came until its end, and with it.
+    ``received_bytes`` came until its end, and with it. ``is_delimited``: the body has a length or chunks; if not, it
+    ends with the connection, and may be cut.
 
     Raises:
         BadStatusLine: The status is 101, or less than 100: the connection would speak another protocol.
@@ -29,7 +30,7 @@ class ResponseHead:
         UnreadableError: ``UnsupportedCoding``: the body has a coding that was not requested, and cannot be read.
     """
 
-    __slots__ = ("decoder", "headers", "should_close", "status")
+    __slots__ = ("decoder", "headers", "is_delimited", "should_close", "status")
 
     def __init__(self, message: RawResponseMessage, received_bytes: int, max_body_bytes: int) -> None:
         self.status: int = message.code
@@ -43,13 +44,9 @@ class ResponseHead:
         if "content-encoding" in headers or "transfer-encoding" in headers:
             self._read_codings(message)
         length = headers.get("content-length", "")
-        # Further digits are leading zeros.
-        check_size(int(length[-20:]) if length.isdecimal() else 0, max_body_bytes)
-
-    @property
-    def is_delimited(self) -> bool:
-        """Whether the body has a length or chunks; if not, it ends with the connection, and may be cut."""
-        return "content-length" in self.headers or self.headers.get("transfer-encoding") == "chunked"
+        self.is_delimited = "content-length" in headers or headers.get("transfer-encoding") == "chunked"
+        if length.isdecimal() and int(length[-20:]) > max_body_bytes:  # further digits are leading zeros
+            raise too_large_error(max_body_bytes)
 
     def _read_codings(self, message: RawResponseMessage) -> None:
         for name in ("content-encoding", "transfer-encoding"):
@@ -61,10 +58,9 @@ class ResponseHead:
             self.decoder = ContentDecoder(self.headers["content-encoding"])
 
 
-def check_size(size: int, max_body_bytes: int) -> None:
-    """Refuse a body that is larger than ``max_body_bytes``."""
-    if size > max_body_bytes:
-        raise PermanentError(f"the answer is larger than {max_body_bytes} bytes", code="AnswerTooLarge")
+def too_large_error(max_body_bytes: int) -> PermanentError:
+    """Return the error for a body that is larger than ``max_body_bytes``."""
+    return PermanentError(f"the answer is larger than {max_body_bytes} bytes", code="AnswerTooLarge")
 
 
 @lru_cache(maxsize=128)

@@ -18,11 +18,11 @@ from time import monotonic
 from aiohttp.abc import AbstractResolver
 
 from tts_pipeline.catalog.route import Route
-from tts_pipeline.http.connection import RequestCycle, UnsolicitedResponseError
+from tts_pipeline.http.connection import UnsolicitedResponseError
 from tts_pipeline.http.connection_pool import ConnectionPool
 from tts_pipeline.http.errors import HTTP_EXCEPTIONS, map_exception
 from tts_pipeline.http.request_head import RequestHeads
-from tts_pipeline.http.response_head import check_size
+from tts_pipeline.http.response_head import too_large_error
 from tts_pipeline.http.timeouts import Timeouts
 from tts_pipeline.http.tls import tls_context
 from tts_pipeline.http.url import host_of
@@ -90,8 +90,13 @@ class Transport:
             except BaseException:
                 connection.abandon(cycle)
                 raise
-            reply = await self._read(cycle)
-            if cycle.is_doubtful or _has_second_head(reply):
+            if cycle.error is not None:
+                raise cycle.error
+            reply, decoder = cycle.response()
+            if decoder is not None:
+                async with asyncio.timeout(max(0.0, end_s - monotonic())):
+                    reply = reply._replace(body=await self._inflate(reply.body, decoder))
+            if cycle.is_doubtful or (not reply.complete and _has_second_head(reply)):
                 raise UnsolicitedResponseError
         except HTTP_EXCEPTIONS as error:
             proxy = host_of(self._proxy_for(url) or "") or None
@@ -115,18 +120,6 @@ class Transport:
         self._pool = ConnectionPool(self._timeouts, partial(tls_context, self._route), resolver)
         return self._pool
 
-    async def _read(self, cycle: RequestCycle) -> Response:
-        if cycle.error is not None:
-            raise cycle.error
-        head, body = cycle.head, cycle.body
-        assert head is not None
-        assert body is not None
-        data = body.read_nowait()
-        if head.decoder is not None:
-            async with asyncio.timeout(max(0.0, cycle.end_s - monotonic())):
-                data = await self._inflate(data, head.decoder)
-        return Response(head.status, head.headers, data, head.is_delimited)
-
     async def _inflate(self, data: bytes, decoder: ContentDecoder) -> bytes:
         """Inflate a body piece by piece; other rows run between the pieces."""
         pieces: list[bytes] = []
@@ -134,7 +127,8 @@ class Transport:
         for piece in decoder.decode(data):
             pieces.append(piece)
             size += len(piece)
-            check_size(size, self._timeouts.max_body_bytes)
+            if size > self._timeouts.max_body_bytes:
+                raise too_large_error(self._timeouts.max_body_bytes)
             await asyncio.sleep(0)
         decoder.close()
         return b"".join(pieces)
@@ -142,4 +136,4 @@ class Transport:
 
 def _has_second_head(reply: Response) -> bool:
     """Return whether a body that ends with the connection contains the head of a second answer."""
-    return not reply.complete and reply.status < 400 and _RESPONSE_HEAD.search(reply.body) is not None
+    return reply.status < 400 and _RESPONSE_HEAD.search(reply.body) is not None

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 _OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
 _HOST = rf"localhost|{_OCTET}(?:\.{_OCTET}){{3}}|[a-z][a-z0-9-]*(?:\.[a-z0-9-]+)*\.[a-z]{{2,}}"
-_PORT = r":(?:[1-9]\d{3}|[1-5]\d{4})"
+_PORT = r":(?:[1-9]\d{3}|[1-5]\d{4}|6[0-4]\d{3})"
 _PLAIN_URL = re.compile(rf"https?://(?!\S*xn--)({_HOST})(?:{_PORT})?(?:/[A-Za-z0-9_~-][A-Za-z0-9_.~-]*)*/?")
 """A URL that httpx leaves as it is: lower case, no default port, no dot segment, nothing to encode or decode."""
 
@@ -26,7 +26,7 @@ def normalize_url(url: str) -> str:
     Raises:
         InvalidUrlError: httpx refuses it.
     """
-    return url if _PLAIN_URL.fullmatch(url) else join_url("", url)
+    return join_url("", url)
 
 
 def join_url(base: str, target: str) -> str:
@@ -35,6 +35,8 @@ def join_url(base: str, target: str) -> str:
     Raises:
         InvalidUrlError: httpx refuses one of them.
     """
+    if _PLAIN_URL.fullmatch(target):
+        return target
     import httpx
 
     try:
