@@ -7,6 +7,7 @@ import os
 import pty
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -323,3 +324,10 @@ def test_where_there_is_no_terminal_lines_are_plain(capsys: pytest.CaptureFixtur
     assert out == ""
     assert err.startswith("100 of 1,000 rows")
     assert "\x1b" not in err
+
+
+def test_planning_needs_no_http_stack() -> None:
+    """The command loads without it: it is imported beside the planning, and no module of the planning needs it."""
+    code = "import sys, tts_pipeline.cli.run; print(*{'aiohttp', 'httpx', 'tenacity', 'soundfile'} & set(sys.modules))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=patience(60))
+    assert ran.stdout.strip() == ""

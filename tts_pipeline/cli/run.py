@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 from tts_pipeline.catalog.keys import environment
@@ -33,6 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Make the dataset, or continue it. Return the exit status."""
     settings = read_settings(arguments)
     job = build_job(settings, environment())
+    # Beside the planning; within it, loading aiohttp's certificates and reading the source hold no lock of Python's.
+    threading.Thread(target=import_module, args=["tts_pipeline.job.runner"], name="runner-import").start()
     try:
         report = run_with_progress(job, quiet=bool(settings.get("quiet")))
     except (StorageError, KeyboardInterrupt) as error:

@@ -31,7 +31,6 @@ from tts_pipeline.job.prepare import prepare
 from tts_pipeline.job.prepared_job import PreparedJob
 from tts_pipeline.job.rebuild import complete_swap
 from tts_pipeline.job.report import Report
-from tts_pipeline.job.runner import Runner
 from tts_pipeline.job.sharding import as_shard_error
 from tts_pipeline.job.stop import CancelToken
 from tts_pipeline.source.duplicates import DUPLICATES_FILE
@@ -145,6 +144,8 @@ class _ShardRun:
 
     def run(self, part_numbers: Sequence[int], shard: Shard) -> None:
         """Run parts to their end, or until the run is stopped."""
+        from tts_pipeline.job.runner import Runner  # with the HTTP stack: a dataset that is done does without
+
         job = self.prepared.job
         allowance = make_allowance(self.prepared, self.control.progress, shard)
         with self.control.start_service(job.service) as service, self.prepared.leases.hold_shared():
