@@ -96,6 +96,8 @@ def _measure(scenario: Scenario, arena: Arena, settings: Settings, results: Resu
         results.warn(f"WARNING: {scenario.name} could not be measured")
         return False
     results.add(scenario.name, scenario.question, outcome, time.monotonic() - started_s)
+    if outcome.interrupt is not None:
+        raise outcome.interrupt
     return True
 
 

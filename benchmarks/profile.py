@@ -51,6 +51,7 @@ _LAYER_OF_MODULE = {
     "httpx": "transport",
     "asyncio": "transport",
     "wire/": "reading",
+    "client/answer_reader.py": "reading",
     "audio/": "sound",
     "numpy": "sound",
     "wal/": "journal",
@@ -75,14 +76,15 @@ ModuleCosts = list[tuple[str, str, float]]
 
 @cache
 def module_of(filename: str) -> str | None:
-    """Return the owner of a source file: our module, or a library; None for a file that many of them call."""
+    """Return the owner of a source file: our module, asyncio's, or a library; None for a file that many call."""
     parts = Path(filename).parts
     if "tts_pipeline" in parts and "site-packages" not in parts:
         place = len(parts) - 1 - parts[::-1].index("tts_pipeline")
         return "/".join(parts[place + 1 :])
     if "benchmarks" in parts:
         return _HARNESS
-    return next((_LIBRARIES[part] for part in parts[::-1] if part in _LIBRARIES), None)
+    library = next((_LIBRARIES[part] for part in parts[::-1] if part in _LIBRARIES), None)
+    return f"asyncio/{parts[-1]}" if library == "asyncio" else library
 
 
 def layer_of(thread: str, module: str) -> str:

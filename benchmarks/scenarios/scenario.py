@@ -22,11 +22,13 @@ class Outcome:
         tables: Tables for people.
         measured: All measurements for JSON, run by run.
         promised: The numbers with promises, by name.
+        interrupt: What ended the measurement early; None if it is whole.
     """
 
     tables: list[Table]
     measured: Any
     promised: dict[str, float] = field(default_factory=dict)
+    interrupt: KeyboardInterrupt | None = None
 
 
 @dataclass(frozen=True, slots=True)

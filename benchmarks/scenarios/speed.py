@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from benchmarks.answers import SHAPES, AnswerSpec
-from benchmarks.contest import BARE, OURS, Arena, Course
+from benchmarks.contest import BARE, OURS, Arena, Course, Rounds
 from benchmarks.placement import NOTES, Placement, possible_placements
 from benchmarks.scenarios.scenario import CPU, ROWS_PER_S, Outcome, Scenario, as_json, compare, peak_mb
 from benchmarks.settings import FULL, Settings
@@ -54,41 +55,43 @@ def _expected_s(audio_bytes: int, settings: Settings) -> float:
 
 
 def _run(audio_bytes: int, arena: Arena, settings: Settings) -> Outcome:
-    size = f"{audio_bytes // 1_000} KB"
     table = Table(
-        f"Beside the bare script, answers of {size}",
+        f"Beside the bare script, answers of {audio_bytes // 1_000} KB",
         _COLUMNS,
         notes="Ours, and beside it the bare script: aiohttp, no retries, all in memory, one Parquet file at the end. "
         "Ratios are those of a round. Median (least-most) of the rounds. CPU is that of the whole process with all its "
         "threads, planning and publishing included, imports excluded; seconds are from reading the source to the last "
         f"byte on the disk. {NOTES}",
     )
-    measured, promised = [], {}
+    outcome = Outcome([table], [])
     if len(possible_placements()) == 1:
         arena.warn("WARNING: no two cores to choose from: pinned and slow contests are left out")
-    for course in _courses(settings, audio_bytes):
-        shape, most, rounds_each = course.answering.shape, course.max_concurrency, _rounds(settings, course)
-        rounds = arena.contest(course, (BARE, OURS), (rounds_each, rounds_each))
-        own, script = compare(rounds, OURS.name), compare(rounds, BARE.name)
-        ratios = own[f"{CPU}_ratio"], own[f"{ROWS_PER_S}_ratio"]
-        table.rows.append(
-            [
-                *(shape, most, course.placement),
-                *(ratios[0], own[CPU].median, script[CPU].median),
-                *(ratios[1], own[ROWS_PER_S].median, script[ROWS_PER_S].median),
-                *(peak_mb(rounds[OURS.name]), peak_mb(rounds[BARE.name])),
-            ]
-        )
-        load = {"audio_bytes": audio_bytes, "shape": shape, "max_concurrency": most, "placement": course.placement}
-        measured.append({**load, "clients": as_json(rounds)})
-        case = f"at {most}, {size} {shape}"
-        if course.placement is Placement.FREE:
-            promised[f"CPU x script {case}"] = ratios[0].median
-            promised[f"peak MB {case}"] = peak_mb(rounds[OURS.name])
-        if course.placement is not Placement.SLOW:
-            pinned = ", pinned" if course.placement is Placement.PINNED else ""
-            promised[f"rows/s x script {case}{pinned}"] = ratios[1].median
-    return Outcome([table], measured, promised)
+    try:
+        for course in _courses(settings, audio_bytes):
+            _add(outcome, course, arena.contest(course, (BARE, OURS), [_rounds(settings, course)] * 2))
+    except KeyboardInterrupt as interrupt:
+        return replace(outcome, interrupt=interrupt)
+    return outcome
+
+
+def _add(outcome: Outcome, course: Course, rounds: Rounds) -> None:
+    """Add a contest to the outcome."""
+    spec, most, placement = course.answering, course.max_concurrency, course.placement
+    own, script = compare(rounds, OURS.name), compare(rounds, BARE.name)
+    cpu_ratio, speed_ratio = own[f"{CPU}_ratio"], own[f"{ROWS_PER_S}_ratio"]
+    peaks = peak_mb(rounds[OURS.name]), peak_mb(rounds[BARE.name])
+    costs = cpu_ratio, own[CPU].median, script[CPU].median
+    speeds = speed_ratio, own[ROWS_PER_S].median, script[ROWS_PER_S].median
+    outcome.tables[0].rows.append([spec.shape, most, placement, *costs, *speeds, *peaks])
+    load = {"audio_bytes": spec.audio_bytes, "shape": spec.shape, "max_concurrency": most, "placement": placement}
+    outcome.measured.append({**load, "clients": as_json(rounds)})
+    case = f"at {most}, {spec.audio_bytes // 1_000} KB {spec.shape}"
+    if placement is Placement.FREE:
+        outcome.promised[f"CPU x script {case}"] = cpu_ratio.median
+        outcome.promised[f"rows/s x script {case}"] = speed_ratio.median
+        outcome.promised[f"peak MB {case}"] = peaks[0]
+    elif placement is Placement.PINNED:
+        outcome.promised[f"rows/s x script {case}, pinned"] = speed_ratio.median
 
 
 SPEED = tuple(

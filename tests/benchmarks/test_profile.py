@@ -14,12 +14,12 @@ from benchmarks.service import load_service
 @pytest.mark.parametrize(
     ("thread", "module", "layer"),
     [
-        ("event-loop", "asyncio", "transport"),
+        ("event-loop", "asyncio/events.py", "transport"),
         ("event-loop", "wire/response.py", "reading"),
         ("asyncio.to_thread", "numpy", "sound"),
         ("event-loop", "client/synthesis.py", "limiter"),
         ("event-loop", "wal/journal.py", "journal"),
-        ("journal-writer", "asyncio", "journal"),
+        ("journal-writer", "asyncio/events.py", "journal"),
         ("publisher", "wal/replay.py", "publishing"),
         ("event-loop", "dataset/commit.py", "publishing"),
         ("main", "http/tls.py", "start-up"),

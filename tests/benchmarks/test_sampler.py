@@ -61,6 +61,7 @@ def test_modules_are_ours_and_libraries() -> None:
     """A file of ours is told by its module, a library's by its name, and what serves many by nobody."""
     assert module_of("/a/tts_pipeline/wire/response.py") == "wire/response.py"
     assert module_of("/v/lib/python3.11/site-packages/httpx_aiohttp/transport.py") == "httpx"
-    assert module_of("/usr/lib/python3.11/asyncio/events.py") == "asyncio"
+    assert module_of("/usr/lib/python3.11/asyncio/events.py") == "asyncio/events.py"
+    assert module_of("/usr/lib/python3.11/selectors.py") == "asyncio/selectors.py"
     assert module_of("/usr/lib/python3.11/json/decoder.py") is None
     assert module_of("<frozen importlib._bootstrap>") is None
