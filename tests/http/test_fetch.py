@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from random import Random
-from urllib.parse import urlsplit
 
 import pytest
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
 
 from tests.client.scripted_server import (
     Request,
@@ -26,7 +23,7 @@ from tts_pipeline.config import Limits
 from tts_pipeline.errors import PermanentError, ServiceError, TransientError
 from tts_pipeline.flow.clock import Clock
 from tts_pipeline.flow.retry_policy import RetryPolicy
-from tts_pipeline.http.fetch import Fetcher, _join_url, origin_of_plain
+from tts_pipeline.http.fetch import Fetcher
 from tts_pipeline.http.timeouts import Timeouts
 from tts_pipeline.models import Usage
 from tts_pipeline.wire.response import ParsedResponse, Response
@@ -199,34 +196,6 @@ def test_redirects_and_tries_have_one_end() -> None:
 
     error, requests = asyncio.run(main())
     assert (error.code, requests) == ("LostUrl", 1)
-
-
-_HOSTS = ["a.example", "127.0.0.1", "1.2.3", "1.2.3.999", "x.aliyuncs.com", "A.example", "-", "a..b", "10.0.0.1"]
-_PIECES = st.sampled_from([*"/.?%#@:\\[]{}|^\"<> ~!$&'()*+,;=-_\n\t", "..", "%2F", "%2f", "%zz", "%", "ä", "a", "Z9"])
-_REMAINDERS = st.lists(_PIECES, max_size=8).map("".join)
-
-
-@settings(max_examples=1_000)
-@given(
-    st.sampled_from(["http", "https"]),
-    st.sampled_from(_HOSTS),
-    st.sampled_from(["", ":80", ":443", ":8080", ":99999", ":0443"]),
-    _REMAINDERS,
-    _REMAINDERS,
-)
-def test_the_origin_of_a_plain_url_decides(scheme: str, host: str, port: str, known: str, remainder: str) -> None:
-    """If one plain URL of an origin is in normal form, so is each other: it is sent as it is, to the same address."""
-    known_url, url = (f"{scheme}://{host}{port}/{end}" for end in (known, remainder))
-    origin = origin_of_plain(url)
-    if origin is None or origin_of_plain(known_url) is None:
-        return
-    assert origin == f"{scheme}://{host}{port}"
-    try:
-        assume(_join_url("http://base.example", known_url) == known_url)
-    except PermanentError:
-        assume(False)
-    assert _join_url("http://base.example", url) == url
-    assert urlsplit(url)[:2] == urlsplit(known_url)[:2]
 
 
 def test_an_address_is_refused_after_any_number_of_visits() -> None:

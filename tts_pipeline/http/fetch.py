@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import socket
 from collections.abc import Iterator, Mapping
 from functools import lru_cache, partial
@@ -16,7 +15,7 @@ from tts_pipeline.flow.retry_policy import RetryPolicy
 from tts_pipeline.http.address import AddressScope, GuardedResolver, allowed_scopes, is_internal_name, scope_of
 from tts_pipeline.http.timeouts import Timeouts
 from tts_pipeline.http.transport import Transport
-from tts_pipeline.http.url import join_url
+from tts_pipeline.http.url import join_url, origin_of_plain
 from tts_pipeline.wire.audio_content import with_https
 from tts_pipeline.wire.redirect import MAX_REDIRECTS, REDIRECTS, refuse_page
 from tts_pipeline.wire.response import ParsedResponse, Response
@@ -24,14 +23,6 @@ from tts_pipeline.wire.response import ParsedResponse, Response
 _REFUSAL_CODES = frozenset({"RefusedAddress", "InvalidUrl"})
 _NO_HEADERS: Mapping[str, str] = {}
 
-_PLAIN_URL = re.compile(
-    r"(https?://[a-z0-9.-]+(?::[0-9]{1,5})?)(?=/)(?!.*/\.)"
-    r"(?:[\w.~!$&'()*+,;=:@/-]++|%[0-9A-Fa-f]{2})*+(?:\?(?:[\w.~!$&'()*+,;=:@/?-]++|%[0-9A-Fa-f]{2})*+)?",
-    re.ASCII,
-)
-"""A URL whose path and query are normal already, so that its origin alone decides what becomes of it."""
-
-_MAX_PLAIN_CHARACTERS = 4_096
 _MAX_ORIGINS = 256
 """Origins that are remembered as visited directly; further ones are checked for each URL."""
 
@@ -133,7 +124,10 @@ class Fetcher:
             raise SuspectError(message, code=error.code, hint=error.hint) from None
 
     async def _check(self, url: str) -> None:
-        """Refuse a URL that may not be visited; remember the origin of a plain URL that is visited directly."""
+        """Refuse a URL that may not be visited; remember the origin of a plain URL that is visited directly.
+
+        The origin alone decides. Checking it again for each URL takes 10 us, while the bare request takes 150 us.
+        """
         self._check_url(url)
         if self._route.proxy_for(url) is not None:
             await self._check_name(url)
@@ -172,16 +166,6 @@ class Fetcher:
         has_expired = reading.url_expires_at is not None and self._clock.utc_us() >= reading.url_expires_at * 1_000_000
         reason = "its URL had expired" if has_expired else error.message
         return TransientError(f"the audio could not be fetched: {reason}", code="LostUrl")
-
-
-def origin_of_plain(url: str) -> str | None:
-    """Return the scheme, host and port of a URL with a normal path and query; None for any other URL.
-
-    If the origin is normal, so is the URL: httpx returns it unchanged. Parsing it again, and checking its address,
-    takes 25 us, while the bare request takes 150 us.
-    """
-    match = _PLAIN_URL.fullmatch(url) if len(url) <= _MAX_PLAIN_CHARACTERS else None
-    return match[1] if match else None
 
 
 def _location_of(outcome: Response | TransientError) -> str | None:

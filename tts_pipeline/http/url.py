@@ -9,10 +9,13 @@ import re
 from functools import lru_cache
 
 _OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
-_HOST = rf"localhost|{_OCTET}(?:\.{_OCTET}){{3}}|[a-z][a-z0-9-]*(?:\.[a-z0-9-]+)*\.[a-z]{{2,}}"
+_HOST = rf"localhost|{_OCTET}(?:\.{_OCTET}){{3}}|[a-z0-9][a-z0-9-]*(?:\.[a-z0-9-]+)*\.[a-z]{{2,}}|[a-z][a-z0-9-]*"
 _PORT = r":(?:[1-9]\d{3}|[1-5]\d{4}|6[0-4]\d{3})"
-_PLAIN_URL = re.compile(rf"https?://(?!\S*xn--)({_HOST})(?:{_PORT})?(?:/[A-Za-z0-9_~-][A-Za-z0-9_.~-]*)*/?")
-"""A URL that httpx leaves as it is: lower case, no default port, no dot segment, nothing to encode or decode."""
+_PATH = r"(?:/(?!\.)(?:[A-Za-z0-9_.~!$&'()*+,;=:@-]++|%[0-9A-Fa-f]{2})*+)++"
+_QUERY = r"\?(?:[A-Za-z0-9_.~!$&'()*+,;=:@/?-]++|%[0-9A-Fa-f]{2})*+"
+_PLAIN_URL = re.compile(rf"(?P<origin>https?://(?!\S*xn--)(?P<host>{_HOST})(?:{_PORT})?)(?:{_PATH}(?:{_QUERY})?)?")
+"""A URL that httpx leaves as it is: lower case, no default port, no dot segment, nothing to encode."""
+_MAX_PLAIN_CHARACTERS = 4_096
 
 
 class InvalidUrlError(ValueError):
@@ -35,7 +38,7 @@ def join_url(base: str, target: str) -> str:
     Raises:
         InvalidUrlError: httpx refuses one of them.
     """
-    if _PLAIN_URL.fullmatch(target):
+    if _match_plain(target):
         return target
     import httpx
 
@@ -48,12 +51,22 @@ def join_url(base: str, target: str) -> str:
 
 def host_of(url: str) -> str:
     """Return the host of a URL; empty for a text that is no URL."""
-    plain = _PLAIN_URL.fullmatch(url)
+    plain = _match_plain(url)
     if plain:
-        return plain[1]
+        return plain["host"]
     import httpx
 
     try:
         return httpx.URL(url).host
     except (httpx.InvalidURL, ValueError):  # a label that is no Punycode
         return ""
+
+
+def origin_of_plain(url: str) -> str | None:
+    """Return the scheme, host and port of a URL that httpx leaves as it is; None for any other URL."""
+    plain = _match_plain(url)
+    return plain["origin"] if plain else None
+
+
+def _match_plain(url: str) -> re.Match[str] | None:
+    return _PLAIN_URL.fullmatch(url) if len(url) <= _MAX_PLAIN_CHARACTERS else None
