@@ -27,11 +27,16 @@ def received(body: bytes | dict[str, Any], status: int = 200, **parameters: Any)
     request = SegmentRequest(
         Request("POST", "http://localhost/", {}, b"", ""), Segment(0, TEXT, 0, len(TEXT)), 6, parameters, "en"
     )
-    return ReceivedAnswer(Response(status, {"x-request-id": "h-1"}, content), request, ResponseFacts())
+    return ReceivedAnswer(request, ResponseFacts(), Response(status, {"x-request-id": "h-1"}, content))
 
 
 def reader() -> AnswerReader:
     return AnswerReader(Redactor(["k-secret-1"]))
+
+
+def read(own: AnswerReader, *batch: ReceivedAnswer) -> list[Answer | Exception | None]:
+    own.read(batch)
+    return [each.outcome for each in batch]
 
 
 def test_each_answer_has_its_own_outcome() -> None:
@@ -43,7 +48,7 @@ def test_each_answer_has_its_own_outcome() -> None:
         received(wav(0.7)),
         received(url_body("https://example.com/a.wav")),
     ]
-    first, cut, refused, last, elsewhere = reader().read(batch)
+    first, cut, refused, last, elsewhere = read(reader(), *batch)
     assert isinstance(first, Answer)
     assert isinstance(last, Answer)
     assert (first.audio.data, last.audio.data, elsewhere) == (wav(0.5), wav(0.7), None)
@@ -57,7 +62,7 @@ def test_an_error_of_ours_stays_with_its_answer() -> None:
     """Even an error that no answer should cause, before its sound is measured or after."""
     batch = [received(wav()), received(wav(), speed=object()), received(wav())]
     batch[0].reply = Response(200, {}, None)  # type: ignore[arg-type]  # what no transport gives
-    before, after, good = reader().read(batch)
+    before, after, good = read(reader(), *batch)
     assert isinstance(before, TypeError)
     assert isinstance(after, TypeError)
     assert isinstance(good, Answer)
@@ -67,7 +72,7 @@ def test_an_error_of_ours_stays_with_its_answer() -> None:
 def test_flags_are_those_of_the_sound_alone(speed: float) -> None:
     """Of a clip that was measured with others, for the requested speed."""
     batch = [received(sample("wav", seconds=seconds), speed=speed) for seconds in (0.005, 0.02, 1.0, 1.5, 3.0, 9.0)]
-    answers = reader().read([*batch, received(CUT)])
+    answers = read(reader(), *batch, received(CUT))
     for answer in answers[:-1]:
         assert isinstance(answer, Answer)
         assert answer.quality == assess(answer.audio, TEXT, "en", speed=speed)
@@ -88,7 +93,7 @@ def test_flags_are_those_of_the_sound_alone(speed: float) -> None:
 def test_only_quick_audio_is_read_on_the_loop(body: bytes, is_quick: bool) -> None:
     """Long audio and compressed audio are left to a thread, and the result is the same."""
     subject, own = received(body), reader()
-    neighbour, answer = own.read([received(wav()), subject])
+    neighbour, answer = read(own, received(wav()), subject)
     assert isinstance(neighbour, Answer)
     assert (answer is not None) is is_quick
     finished = own.finish(subject)
@@ -100,7 +105,7 @@ def test_headerless_samples_are_measured_with_the_others() -> None:
     """They become a WAV first; the answers keep their places."""
     samples = pcm(seconds=0.5)
     batch = [received(samples, response_format="pcm", sample_rate=24_000), received(wav())]
-    first, second = reader().read(batch)
+    first, second = read(reader(), *batch)
     assert isinstance(first, Answer)
     assert isinstance(second, Answer)
     assert (first.audio.data[44:], second.audio.data) == (samples, wav())
@@ -109,9 +114,9 @@ def test_headerless_samples_are_measured_with_the_others() -> None:
 def test_fetched_audio_completes_its_answer() -> None:
     """The audio at a URL is read after it was fetched; the answer that named it is not parsed again."""
     own, subject = reader(), received(url_body("https://example.com/a.wav", characters=6))
-    assert own.read([subject]) == [None]
+    assert read(own, subject) == [None]
     reading, subject.source = subject.reading, Response(200, {}, wav())
-    (answer,) = own.read([subject])
+    (answer,) = read(own, subject)
     assert isinstance(answer, Answer)
     assert (answer.audio.data, answer.request_id, answer.usage.characters_reported) == (wav(), "r-1", 6)
     assert subject.reading is reading

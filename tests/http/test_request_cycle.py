@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 
 import pytest
 
@@ -11,6 +12,7 @@ from tests.http.echo import answering, chunked, connections, echo, plain
 from tests.machine import patience
 from tts_pipeline.errors import ServiceError, TransientError
 from tts_pipeline.http.timeouts import Timeouts
+from tts_pipeline.wire.response import Response
 
 
 def connections_of(*answers: bytes) -> int:
@@ -128,3 +130,90 @@ def test_a_used_connection_times_out_as_a_new_one() -> None:
 
     error = asyncio.run(main())
     assert (error.code, error.may_be_billed) == ("Timeout", True)
+
+
+def taken_of(answer: bytes, *, is_taken: bool = True) -> tuple[list[bytes], bytes | str]:
+    """Return the bodies that were taken, and the body that the exchange returned in the end, or its error's code."""
+    bodies: list[bytes] = []
+
+    def take(reply: Response, waiter: asyncio.Future[None]) -> bool:
+        bodies.append(reply.body)
+        if is_taken:
+            assert not waiter.done()
+            asyncio.get_running_loop().call_soon(waiter.set_result, None)
+        return is_taken
+
+    async def step(request: Request) -> None:
+        request.writer.write(answer)
+        if b"close" in answer:
+            request.writer.close()
+
+    async def main() -> bytes | str:
+        async with answering(step) as (server, transport):
+            try:
+                return (await transport.exchange("POST", server.url, {}, b"a", take)).body
+            except ServiceError as error:
+                return error.code
+
+    return bodies, asyncio.run(main())
+
+
+@pytest.mark.parametrize("is_taken", [True, False])
+def test_an_answer_may_be_taken_before_its_exchange_goes_on(is_taken: bool) -> None:
+    """It is handed over once; who declines it lets the exchange go on at once. The answer is the same."""
+    assert taken_of(plain(b"abc"), is_taken=is_taken) == ([b"abc"], b"abc")
+    assert taken_of(chunked(b"x" * 2_500), is_taken=is_taken) == ([b"x" * 2_500], b"x" * 2_500)
+
+
+def test_only_an_answer_that_is_surely_right_is_handed_over() -> None:
+    """No error, no part of an answer, no answer that must be inflated, and none whose end does not show."""
+    compressed = gzip.compress(b"abc")
+    head = {"content-encoding": "gzip", "content-length": str(len(compressed))}
+    assert taken_of(raw_response(200, head, compressed)) == ([], b"abc")
+    assert taken_of(raw_response(200, {"connection": "close"}, b"abc")) == ([], b"abc")
+    assert taken_of(raw_response(200, {"connection": "close", "content-length": "9"}, b"abc")) == ([], "ConnectionLost")
+    assert taken_of(b"nonsense, then close\r\n\r\n") == ([], "InvalidHttpAnswer")
+
+
+def test_a_doubtful_answer_is_not_handed_over() -> None:
+    """Two answers on a used connection: neither may be read as this request's."""
+    bodies: list[bytes] = []
+
+    def take(reply: Response, waiter: asyncio.Future[None]) -> bool:
+        bodies.append(reply.body)
+        return False
+
+    async def step(request: Request) -> None:
+        request.writer.write(plain(request.body) * (2 if request.body == b"b" else 1))
+
+    async def main() -> None:
+        async with answering(step) as (server, transport):
+            await transport.exchange("POST", server.url, {}, b"a", take)
+            with pytest.raises(TransientError) as exc_info:
+                await transport.exchange("POST", server.url, {}, b"b", take)
+            assert exc_info.value.code == "DoubtfulAnswer"
+
+    asyncio.run(main())
+    assert bodies == [b"a"]
+
+
+def test_a_cancelled_exchange_ends_although_its_answer_was_taken() -> None:
+    """Its connection serves the next request: the answer was whole."""
+
+    async def main() -> int:
+        taken = asyncio.Event()
+
+        def take(_: Response, __: asyncio.Future[None]) -> bool:
+            taken.set()
+            return True
+
+        async with answering(echo) as (server, transport):
+            exchange = asyncio.ensure_future(transport.exchange("POST", server.url, {}, b"a", take))
+            await taken.wait()
+            exchange.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await exchange
+            assert (await transport.exchange("POST", server.url, {}, b"b")).body == b"b"
+            return connections(server)
+
+    assert asyncio.run(main()) == 1

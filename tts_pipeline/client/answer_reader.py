@@ -32,6 +32,10 @@ _INLINE_WAV_BYTES = 500_000
 """A larger WAV is assessed in a thread. This size takes 0.1 ms, and the way to a thread and back about as long."""
 
 
+NOT_RECEIVED = Response(0, {}, b"")
+"""Stands for an answer that has not come."""
+
+
 class SegmentRequest(Struct, frozen=True):
     """The request for one segment, and our count of its characters by the card's billing rule.
 
@@ -69,16 +73,18 @@ class ReceivedAnswer(Struct):
     """An answer that is read step by step, on the loop or in a thread.
 
     ``reading`` is None until it is parsed. ``source`` is the answer that holds the audio; None while the audio is at a
-    URL. ``audio`` is None until it is playable; ``flags`` are its flags so far.
+    URL. ``audio`` is None until it is playable; ``flags`` are its flags so far. ``outcome`` is the answer or its error;
+    None until it is known.
     """
 
-    reply: Response
     request: SegmentRequest
     facts: ResponseFacts
+    reply: Response = NOT_RECEIVED
     reading: ParsedResponse | None = None
     source: Response | None = None
     audio: Audio | None = None
     flags: Sequence[str] = ()
+    outcome: Answer | Exception | None = None
 
 
 class AnswerReader:
@@ -88,28 +94,26 @@ class AnswerReader:
         self._redactor = redactor
         self._clip_meter: ClipMeter | None = None
 
-    def read(self, batch: Sequence[ReceivedAnswer]) -> Sequence[Answer | Exception | None]:
-        """Return the answers of one turn of the loop, or the error of each.
+    def read(self, batch: Sequence[ReceivedAnswer]) -> None:
+        """Find the outcome of each answer of a turn of the loop.
 
-        None for an answer whose audio must be fetched first (its ``source`` is None), or that ``finish`` must read in a
-        thread, because it takes long.
+        It stays None for an answer whose audio must be fetched first (its ``source`` is None), or that ``finish`` must
+        read in a thread, because it takes long.
         """
-        outcomes: list[Answer | Exception | None] = []
-        clips: list[tuple[int, ReceivedAnswer, Wav]] = []
-        for index, received in enumerate(batch):
-            outcome: Answer | Exception | None = None
+        clips: list[tuple[ReceivedAnswer, Wav]] = []
+        for received in batch:
             try:
                 wav = self._load_quickly(received)
                 if wav is not None:
-                    clips.append((index, received, wav))
+                    clips.append((received, wav))
                 elif received.audio is not None and _is_quick(received.audio):
-                    outcome = self._assess(received, received.audio)
+                    received.outcome = self._assess(received, received.audio)
+            except ServiceError as error:
+                received.outcome = error.with_traceback(None)  # its frames hold all answers of the turn
             except Exception as error:  # another answer's error is not this one's
-                outcome = error
-            outcomes.append(outcome)
+                received.outcome = error
         if clips:
-            self._measure(clips, outcomes)
-        return outcomes
+            self._measure(clips)
 
     def parse(self, received: ReceivedAnswer) -> ParsedResponse:
         """Parse an answer; parse a failure again without the key, because messages may be cut within the key."""
@@ -137,18 +141,16 @@ class AnswerReader:
             received.audio, received.flags = _load(received, received.reading, received.source)
         return self._assess(received, received.audio)
 
-    def _measure(
-        self, clips: Sequence[tuple[int, ReceivedAnswer, Wav]], outcomes: list[Answer | Exception | None]
-    ) -> None:
+    def _measure(self, clips: Sequence[tuple[ReceivedAnswer, Wav]]) -> None:
         """Measure the clips of a turn together, and complete their answers."""
-        signals = self._meter().measure([clip for _, _, clip in clips])
-        for (index, received, _), signal in zip(clips, signals, strict=True):
+        signals = self._meter().measure([clip for _, clip in clips])
+        for (received, _), signal in zip(clips, signals, strict=True):
             request = received.request
             try:
                 flags = flags_of(signal, request.segment.text, request.language, request.speed)
-                outcomes[index] = self._complete(received, flags)
+                received.outcome = self._complete(received, flags)
             except Exception as error:
-                outcomes[index] = error
+                received.outcome = error
 
     def _meter(self) -> ClipMeter:
         # Imported here, because numpy loads slowly: the first request need not wait for it.

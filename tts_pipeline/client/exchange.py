@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from http import HTTPStatus
 
 from msgspec.structs import astuple
 
-from tts_pipeline.client.answer_reader import AnswerReader, ReceivedAnswer, ResponseFacts, SegmentRequest
+from tts_pipeline.client.answer_reader import NOT_RECEIVED, AnswerReader, ReceivedAnswer, ResponseFacts, SegmentRequest
 from tts_pipeline.errors import ServiceError, TransientError
 from tts_pipeline.flow.loop_batcher import LoopBatcher
 from tts_pipeline.http.fetch import Fetcher
@@ -47,14 +48,17 @@ class Exchange:
         """
         request = segment_request.http_request
         url = self._permanent_redirects.get(request.url, request.url)
+        received = ReceivedAnswer(segment_request, facts)
         try:
-            reply = await self._transport.exchange(request.method, url, request.headers, request.body)
-            if reply.status in REDIRECTS:
-                reply = await self._redirected(request, url, reply)
-            received = ReceivedAnswer(reply, segment_request, facts)
-            is_usual = _SMALL_BODY_BYTES < len(reply.body) <= _INLINE_BODY_BYTES
-            answer = await self._batcher.submit(received, len(reply.body)) if is_usual else None
-            return await self._read(received) if answer is None else answer
+            reply = await self._transport.exchange(
+                request.method, url, request.headers, request.body, partial(self._take, received)
+            )
+            if received.reply is NOT_RECEIVED:
+                received.reply = await self._redirected(request, url, reply) if reply.status in REDIRECTS else reply
+            outcome = received.outcome or await self._read(received)
+            if isinstance(outcome, Answer):
+                return outcome
+            raise outcome
         except ServiceError as error:
             failure = error
         self._redactor.redact_error(failure)
@@ -67,20 +71,37 @@ class Exchange:
         """Read all answers that have come, and those that come, without delay: the run stops."""
         self._batcher.release_all()
 
-    async def _read(self, received: ReceivedAnswer) -> Answer:
+    def _take(self, received: ReceivedAnswer, reply: Response, waiter: asyncio.Future[None]) -> bool:
+        """Read a usual answer with the others that come in the same turn of the loop, before its row goes on."""
+        body_bytes = len(reply.body)
+        if not _SMALL_BODY_BYTES < body_bytes <= _INLINE_BODY_BYTES or reply.status in REDIRECTS:
+            return False
+        received.reply = reply
+        self._batcher.add(received, body_bytes, waiter)
+        return True
+
+    async def _read(self, received: ReceivedAnswer) -> Answer | Exception:
         """Read an answer that is no matter of one turn: parse a large body, fetch audio from a URL, decode it."""
-        body_bytes = len(received.reply.body)
-        is_unread = body_bytes <= _SMALL_BODY_BYTES
-        if is_unread:
-            self._reader.parse(received)
-        elif body_bytes > _INLINE_BODY_BYTES:
-            await asyncio.to_thread(self._reader.parse, received)
+        if received.reading is None:
+            await self._parse(received)
         if received.source is None and received.reading is not None:
-            was_redirected, is_unread = received.reply.status in REDIRECTS, True
+            was_redirected = received.reply.status in REDIRECTS
             received.source = await self._fetcher.fetch(received.reading, was_redirected=was_redirected)
-        source = received.source
-        answer = await self._batcher.submit(received, len(source.body)) if source is not None and is_unread else None
-        return await asyncio.to_thread(self._reader.finish, received) if answer is None else answer
+        if received.outcome is None and received.audio is None and received.source is not None:
+            await self._batcher.submit(received, len(received.source.body))
+        if received.outcome is None:
+            return await asyncio.to_thread(self._reader.finish, received)
+        return received.outcome
+
+    async def _parse(self, received: ReceivedAnswer) -> None:
+        """Parse an answer that was not taken: it is small or large, or it was compressed or has no length."""
+        body_bytes = len(received.reply.body)
+        if body_bytes <= _SMALL_BODY_BYTES:
+            self._reader.parse(received)
+        elif body_bytes <= _INLINE_BODY_BYTES:
+            await self._batcher.submit(received, body_bytes)
+        else:
+            await asyncio.to_thread(self._reader.parse, received)
 
     async def _redirected(self, request: Request, url: str, reply: Response) -> Response:
         """Follow redirects to addresses that may get the key; remember a permanent redirect (308)."""

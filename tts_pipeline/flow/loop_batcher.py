@@ -21,63 +21,64 @@ BYTES_PER_TURN = 2_000_000
 """The most bytes in one turn, beyond its first answer: reading and measuring them takes about 2 ms."""
 
 Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
-class LoopBatcher(Generic[Item, Result]):
+class LoopBatcher(Generic[Item]):
     """Processes the items that come in one turn of one event loop together, in the next turn; first come, first served.
 
-    ``process`` returns the result of each item, or its error; it awaits nothing. A turn takes ``batch_size`` items at
-    most, and no more than ``batch_bytes`` beyond the first.
+    ``process`` awaits nothing and keeps results and errors with their items. A turn takes ``batch_size`` items at most,
+    and no more than ``batch_bytes`` beyond the first.
     """
 
     def __init__(
         self,
-        process: Callable[[Sequence[Item]], Sequence[Result | Exception]],
+        process: Callable[[Sequence[Item]], None],
         batch_size: int = ANSWERS_PER_TURN,
         batch_bytes: int = BYTES_PER_TURN,
     ) -> None:
         self._process = process
         self._batch_size = batch_size
         self._batch_bytes = batch_bytes
-        self._waiting: deque[tuple[asyncio.Future[Result], Item, int]] = deque()
+        self._waiting: deque[tuple[asyncio.Future[None], Item, int]] = deque()
 
-    def submit(self, item: Item, size_bytes: int) -> asyncio.Future[Result]:
-        """Return the result of an item, or its error, as soon as its turn comes; cancellation takes it out."""
-        loop = asyncio.get_running_loop()
+    async def submit(self, item: Item, size_bytes: int) -> None:
+        """Return when an item is processed, as soon as its turn comes; cancellation takes it out."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.add(item, size_bytes, waiter)
+        await waiter
+
+    def add(self, item: Item, size_bytes: int, waiter: asyncio.Future[None]) -> None:
+        """Process an item as soon as its turn comes, and end its future then, unless it was cancelled."""
         if not self._waiting:
-            loop.call_soon(self._next_turn)
-        waiter: asyncio.Future[Result] = asyncio.Future(loop=loop)  # a call of C, unlike the loop's own method
+            asyncio.get_running_loop().call_soon(self._next_turn)
         self._waiting.append((waiter, item, size_bytes))
-        return waiter
 
     def release_all(self) -> None:
         """Process all waiting and future items in the next turn: the run stops, so they delay no more requests."""
         self._batch_size = self._batch_bytes = sys.maxsize
 
     def _next_turn(self) -> None:
-        batch = self._take_batch()
-        outcomes = self._process_safely([item for _, item in batch]) if batch else ()
-        for (waiter, _), outcome in zip(batch, outcomes, strict=True):
-            if isinstance(outcome, Exception):
-                waiter.set_exception(outcome)
-            else:
-                waiter.set_result(outcome)
+        waiters, items = self._take_batch()
+        try:
+            if items:
+                self._process(items)
+        except Exception as error:  # no item may wait forever
+            for waiter in waiters:
+                waiter.set_exception(error)
+        else:
+            for waiter in waiters:
+                waiter.set_result(None)
         if self._waiting:
             asyncio.get_running_loop().call_soon(self._next_turn)
 
-    def _take_batch(self) -> list[tuple[asyncio.Future[Result], Item]]:
-        batch: list[tuple[asyncio.Future[Result], Item]] = []
+    def _take_batch(self) -> tuple[list[asyncio.Future[None]], list[Item]]:
+        waiters: list[asyncio.Future[None]] = []
+        items: list[Item] = []
         remaining_bytes, waiting = self._batch_bytes, self._waiting
-        while waiting and len(batch) < self._batch_size and (remaining_bytes >= waiting[0][2] or not batch):
+        while waiting and len(items) < self._batch_size and (remaining_bytes >= waiting[0][2] or not items):
             waiter, item, size_bytes = waiting.popleft()
             if not waiter.done():  # else it was cancelled
-                batch.append((waiter, item))
+                waiters.append(waiter)
+                items.append(item)
                 remaining_bytes -= size_bytes
-        return batch
-
-    def _process_safely(self, items: Sequence[Item]) -> Sequence[Result | Exception]:
-        try:
-            return self._process(items)
-        except Exception as error:
-            return [error] * len(items)
+        return waiters, items

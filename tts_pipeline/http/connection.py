@@ -17,7 +17,7 @@ was written. Nothing in HTTP/1.1 tells this answer from the right one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Protocol
@@ -66,6 +66,10 @@ class Pool(Protocol):
         """The server sent unsolicited bytes."""
 
 
+TakeResponse = Callable[[Response, "asyncio.Future[None]"], bool]
+"""Takes a whole answer as soon as it is there; if it returns True, it ends the future later, when it has read it."""
+
+
 @dataclass(slots=True, eq=False)
 class RequestCycle:
     """One request on a connection, and its answer. ``ended`` is done when the answer is complete, or failed.
@@ -73,7 +77,7 @@ class RequestCycle:
     ``head`` and ``body`` are None until the answer's head is read; interim answers (1xx) do not count. ``body_bytes``
     is the number of its bytes so far; ``overhead_bytes`` counts heads, trailers and chunk extensions since the last of
     them, or since the request. ``is_early``: the head came before the whole request had left. ``is_doubtful``: the
-    answer may be another request's.
+    answer may be another request's. ``take`` gets the answer when it is whole, and ``taken`` is the answer that it got.
     """
 
     ended: asyncio.Future[None]
@@ -88,19 +92,30 @@ class RequestCycle:
     is_early: bool = False
     is_doubtful: bool = False
     error: Exception | None = None
+    take: TakeResponse | None = None
+    taken: Response | None = None
 
     def response(self) -> tuple[Response, ContentDecoder | None]:
         """Return the complete answer, and what inflates its body; None for a body that is not compressed."""
-        assert self.head is not None
-        assert self.body is not None
         head = self.head
+        assert head is not None
+        assert self.body is not None
+        if self.taken is not None:
+            return self.taken, head.decoder
         return Response(head.status, head.headers, self.body.read_nowait(), head.is_delimited), head.decoder
 
     def end(self, error: Exception | None = None) -> None:
-        """Wake the sender; it raises the error."""
+        """Wake the sender, who raises the error; an answer that somebody took wakes its sender when it is read."""
         self.error = error
-        if not self.ended.done():
+        if not self.ended.done() and (error is not None or self.take is None or not self._hand_over(self.take)):
             self.ended.set_result(None)
+
+    def _hand_over(self, take: TakeResponse) -> bool:
+        """Hand over an answer that surely belongs to its request and that nothing more has to be done to."""
+        if self.is_doubtful or self.head is None or self.head.decoder is not None or not self.head.is_delimited:
+            return False
+        self.taken, _ = self.response()
+        return take(self.taken, self.ended)
 
 
 class _NoFlowControl(BaseProtocol):

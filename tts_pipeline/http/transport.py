@@ -18,7 +18,7 @@ from time import monotonic
 from aiohttp.abc import AbstractResolver
 
 from tts_pipeline.catalog.route import Route
-from tts_pipeline.http.connection import UnsolicitedResponseError
+from tts_pipeline.http.connection import TakeResponse, UnsolicitedResponseError
 from tts_pipeline.http.connection_pool import ConnectionPool
 from tts_pipeline.http.errors import HTTP_EXCEPTIONS, map_exception
 from tts_pipeline.http.request_head import RequestHeads
@@ -62,10 +62,18 @@ class Transport:
         self._pool: ConnectionPool | None = None
         self._was_reached = False
 
-    async def exchange(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> Response:
+    async def exchange(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes = b"",
+        take: TakeResponse | None = None,
+    ) -> Response:
         """Send a request and read the whole answer, whatever its status; a redirect is an answer.
 
-        Header names are in lower case.
+        Header names are in lower case. ``take`` may read the answer before this coroutine goes on: the row is
+        then woken once, not for the answer and again for its content.
 
         Raises:
             TransientError: ``ConnectionFailed`` (never sent); ``ConnectionLost``, ``Timeout``, ``MalformedBody``,
@@ -84,6 +92,7 @@ class Transport:
                 connection = await pool.open(head.opening)
             # From the choice of a connection to its request nothing else runs, so nothing arrives unseen.
             cycle = connection.send(head.with_body(body), end_s)
+            cycle.take = take
             may_be_sent = True
             try:
                 await cycle.ended
