@@ -1,7 +1,7 @@
 """Frozen value types that all floors share: utterances, segments, audio, answers, speech, rejects, prices.
 
-Types that are built for every request are structs or named tuples: building a frozen dataclass of a dozen fields takes
-5 us. Types that a journal holds are structs, whose fields have the ranges of the tables' columns.
+Types that are built for every request are structs: a struct of a dozen fields is built in 0.2 us, a named tuple in 1,
+a frozen dataclass in 5. The fields of those that a journal holds have the ranges of the tables' columns.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
@@ -94,7 +94,7 @@ class Usage(Struct, frozen=True, gc=False):
 HOUR_MS = 3_600_000
 
 
-class Audio(NamedTuple):
+class Audio(Struct, frozen=True, gc=False):
     """Playable audio, and the facts that its bytes state.
 
     Args:
@@ -113,11 +113,11 @@ class Audio(NamedTuple):
 
     def __repr__(self) -> str:
         """Show all fields but the bytes."""
-        fields_text = ", ".join(f"{name}={value!r}" for name, value in zip(self._fields[1:], self[1:], strict=True))
+        fields_text = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__struct_fields__[1:])
         return f"Audio({len(self.data)} bytes, {fields_text})"
 
 
-class Answer(NamedTuple):
+class Answer(Struct, frozen=True, gc=False):
     """The result of a successful attempt: one segment's audio, paid for.
 
     Args:
@@ -173,7 +173,7 @@ class History:
     cost: Decimal | None = None
 
 
-class Speech(NamedTuple):
+class Speech(Struct, frozen=True, gc=False):
     """The result of an utterance that succeeded.
 
     Args:

@@ -50,7 +50,12 @@ def test_files_one_after_the_other_become_one(name: str, count: int, between: st
     data = sample(name, seconds=SECONDS)
     alone, _ = measure_bytes(data)
     audio, flags = measure_bytes(HEADS[between].join([data] * count))
-    assert (audio.format, audio.sample_rate_hz, audio.channels, flags) == (*alone[1:4], ())
+    assert (audio.format, audio.sample_rate_hz, audio.channels, flags) == (
+        alone.format,
+        alone.sample_rate_hz,
+        alone.channels,
+        (),
+    )
     assert abs(audio.duration_ms - count * alone.duration_ms) <= 1
     assert abs(audio.duration_ms - decoded_ms(audio)) <= 1
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tests.builders import REQUEST_KEY, cached_audio
 from tts_pipeline.cache.file_cache import FileCache, evict
@@ -40,7 +41,7 @@ def test_an_answer_is_of_one_request_and_take(store: Store) -> None:
 def test_a_format_that_there_is_not_is_refused(store: Store) -> None:
     """The format would become a file name; the error names the file."""
     entry = cached_audio()
-    hostile = entry.answer._replace(audio=entry.answer.audio._replace(format="../../x"))
+    hostile = replace(entry.answer, audio=replace(entry.answer.audio, format="../../x"))
     FileCache(store).put(REQUEST_KEY, 0, CachedAudio(hostile, "u1"))
     with pytest.raises(StorageError, match=REQUEST_KEY):
         FileCache(store).get(REQUEST_KEY, 0)
@@ -50,11 +51,11 @@ def test_what_no_answer_can_be_is_not_there(store: Store, caplog: pytest.LogCapt
     """A valid checksum does not prove valid values: wrong types and negative numbers are bought again."""
     answer, sound = cached_audio().answer, cached_audio().answer.audio
     for audio in ({"duration_ms": -1}, {"sample_rate_hz": 0}, {"channels": None}, {"duration_ms": "x"}):
-        FileCache(store).put(REQUEST_KEY, 0, CachedAudio(answer._replace(audio=sound._replace(**audio)), "u1"))
+        FileCache(store).put(REQUEST_KEY, 0, CachedAudio(replace(answer, audio=replace(sound, **audio)), "u1"))
         assert FileCache(store).get(REQUEST_KEY, 0) is None
     for values in ({"words": (Word("x", 0, 2**70, 0, 1),)}, {"request_id": 5}, {"quality": (None,)}, {"usage": None}):
         with suppress(TypeError):  # of what cannot even be written
-            FileCache(store).put(REQUEST_KEY, 0, CachedAudio(answer._replace(**values), "u1"))
+            FileCache(store).put(REQUEST_KEY, 0, CachedAudio(replace(answer, **values), "u1"))
             assert FileCache(store).get(REQUEST_KEY, 0) is None
     assert all(REQUEST_KEY in message for message in caplog.messages)
 

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from tests.builders import build_request
 from tests.client.scripted_server import (
@@ -113,13 +114,13 @@ def test_what_was_said_of_audio_where_it_was_kept_is_not_believed() -> None:
     entry = cached_audio_of("Hello.")
     true = entry.answer.audio
     false_audios = [
-        *(true._replace(data=data, format="flac") for data in (bomb(), b"nothing", b"")),
-        *(true._replace(**lie) for lie in FALSE_FACTS),
+        *(structs.replace(true, data=data, format="flac") for data in (bomb(), b"nothing", b"")),
+        *(structs.replace(true, **lie) for lie in FALSE_FACTS),
     ]
     words = [(Word("Hello.", 0, 100, *places),) for places in ((0, 7), (-1, 3), (4, 2))]
     answers = [
-        *(entry.answer._replace(audio=audio) for audio in false_audios),
-        *(entry.answer._replace(words=some) for some in (*words, (Word("Hello.", 0, 9_000, 0, 6),))),
+        *(structs.replace(entry.answer, audio=audio) for audio in false_audios),
+        *(structs.replace(entry.answer, words=some) for some in (*words, (Word("Hello.", 0, 9_000, 0, 6),))),
     ]
     for false_answer in answers:
         hostile = DictCache({key_of("Hello."): replace(entry, answer=false_answer)})

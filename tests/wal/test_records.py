@@ -210,7 +210,7 @@ def test_the_end_of_a_row_that_differs_from_its_answer_is_told_whole(name: str) 
     speech = make_speech(UTTERANCE, audio_of("Hello."), 10)
     answer = Answer(0, speech.audio, speech.words, speech.usage, speech.request_id, speech.quality)
     settled = Settled(settlement_of(ATTEMPT), AnswerRecord.of(answer))
-    changed = speech._replace(**{name: _CHANGES[name]}) if name in _CHANGES else speech
+    changed = msgspec.structs.replace(speech, **{name: _CHANGES[name]}) if name in _CHANGES else speech
     end = AnswerSpeech.of(changed, ATTEMPT, settled)
     assert (end is None) == (name in _OF_ITS_OWN)
     if end is not None and settled.answer is not None:

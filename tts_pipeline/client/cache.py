@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from tts_pipeline.audio.measure import make_playable
 from tts_pipeline.audio.wav import is_canonical
 from tts_pipeline.client.retakes import is_worth_keeping
@@ -52,7 +54,7 @@ class CacheLookup:
             return None
         self.origin = self.origin or entry.origin
         self.segments = entry.segments
-        return entry.answer._replace(segment=segment.index, audio=audio)
+        return replace(entry.answer, segment=segment.index, audio=audio)
 
     async def put(self, request_key: str, answer: Answer) -> None:
         """Store an answer that was just bought, for later equal requests."""
