@@ -66,7 +66,7 @@ OF_NO_MODULE: Mapping[str, str] = {
     "emulator": "answers",
     "estimates": "agreement",
     "exports": "hostile languages memory",
-    "flow": "answers_without_audio limiter_budget",
+    "flow": "answers_without_audio limiter_budget limiter_room",
     "frames": "durability lazy notebook",
     "http": "request_cycle",
     "job": "empty growing leases limits lost_work_dir object_store passed_through read_only reject_guard repeats reuse"

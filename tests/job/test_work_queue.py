@@ -47,6 +47,30 @@ async def test_a_feeder_goes_on_when_half_of_the_queue_is_taken() -> None:
     assert lengths == [4, 4, 6, 6, 8, 8, 10, 10, 12, 12, 12, 12]
 
 
+async def test_an_item_is_taken_only_where_there_is_room() -> None:
+    """A taker that finds none waits, also for the end, until room is offered; so many go on as there is room for."""
+    queue, room = WorkQueue[int](8), 0
+    taken: list[int | None] = []
+
+    def has_room() -> bool:
+        return room > len(taken)
+
+    async def take() -> None:
+        taken.append(await queue.get())
+
+    queue.has_room = has_room
+    takers = [asyncio.ensure_future(take()) for _ in range(4)]
+    for item in (1, 2, 3, None):
+        await queue.put(item)
+    await _turns()
+    assert taken == []
+    for room in (1, 3, 4):
+        queue.offer(room)
+        await _turns()
+        assert taken == [1, 2, 3, None][:room]
+    await asyncio.gather(*takers)
+
+
 async def test_a_closed_queue_ends_all_who_wait_and_all_who_come() -> None:
     """Also while it has items: nothing more is begun."""
     queue = WorkQueue[int](4)

@@ -141,6 +141,11 @@ class SpeechClient:
         """The number of attempts in flight: permitted and not settled."""
         return self._limiter.in_flight
 
+    @property
+    def limiter(self) -> Limiter:
+        """The limiter, which says when more rows should begin."""
+        return self._limiter
+
     async def synthesize(self, utterance: Utterance, ledger: Ledger | None = None) -> Speech:
         """Speak one utterance, with as many attempts as it needs and the limits allow.
 

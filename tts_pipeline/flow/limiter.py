@@ -10,6 +10,7 @@ their calls would cost a row about as much as a whole guard of plain attributes.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
@@ -33,7 +34,10 @@ _Waiter = tuple[RetryState, MakeAttempt, "asyncio.Future[Permit]"]
 
 
 class Limiter:
-    """Bounds the attempts in flight, spreads them over time, and stops them all together."""
+    """Bounds the attempts in flight, spreads them over time, and stops them all together.
+
+    ``on_room`` is called, not in the same turn of the loop, with the number of rows that there is room for again.
+    """
 
     def __init__(self, limits: Limits, clock: Clock, budget: Budget | None = None) -> None:
         self._clock = clock
@@ -43,12 +47,34 @@ class Limiter:
         self._waiters: deque[_Waiter] = deque()
         self._pending: dict[RetryState, asyncio.Future[Disposition]] = {}
         self._sleep_tasks: set[asyncio.Future[None]] = set()
+        self.on_room: Callable[[int], None] = lambda _: None
+        self._is_offering = False
         self._timer: asyncio.Future[None] | None = None
         self._timer_due_s = 0.0
 
     def admit(self) -> Admission:
         """Count a row as active while the block runs: ``with limiter.admit() as row: ...``."""
         return Admission(self, RetryState())
+
+    def has_room(self) -> bool:
+        """Return whether one more row should begin.
+
+        In the calm, a row that begins while all slots are taken would only wait, and each slot would be handed from
+        task to task: its last row's worker takes it without a wait. After a failure any number may begin: they go on
+        while other rows are held, wait before a retry, or show by their outcomes whose the failure is.
+        """
+        if not self.policy.is_calm:
+            return True
+        wanted = self.in_flight + len(self._waiters)
+        return wanted < self.policy.max_in_flight and wanted < self._budget.max_in_flight
+
+    def _offer_room(self) -> None:
+        self._is_offering = False
+        if not self.policy.is_calm:
+            self.on_room(sys.maxsize)
+        elif self.has_room():
+            max_in_flight = min(self.policy.max_in_flight, self._budget.max_in_flight)
+            self.on_room(max_in_flight - self.in_flight - len(self._waiters))
 
     def try_permit(self, row: RetryState, make_attempt: MakeAttempt) -> Permit | None:
         """Permit one attempt now; None if its row has to wait: then await ``wait_for_permit``.
@@ -143,6 +169,9 @@ class Limiter:
         self.in_flight -= 1
         if self._waiters:
             self._wake_waiters()
+        if not self._is_offering and self.has_room():
+            self._is_offering = True  # later, because the row's worker usually takes the slot again in this turn
+            asyncio.get_running_loop().call_soon(self._offer_room)
 
     def _learn(self, permit: Permit, error: BaseException | None) -> None:
         row, now_s = permit.row, self._clock.monotonic_s()
@@ -244,6 +273,7 @@ class Limiter:
         for sleep_task in self._sleep_tasks:
             sleep_task.cancel()
         self.close()
+        self._offer_room()  # rows that begin now get the reason
 
     def _raise_if_stopped(self) -> None:
         if self.policy.stop_reason is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -12,12 +13,15 @@ Item = TypeVar("Item")
 class WorkQueue(Generic[Item]):
     """Holds up to ``max_items`` items; None is the end. For one event loop.
 
+    An item is taken only while ``has_room`` returns True; whoever makes room calls ``offer``.
+
     A feeder that finds the queue full goes on when half of it is taken. An ``asyncio.Queue`` wakes its feeder for each
     item that a worker takes, which is a task's wake-up for each row.
     """
 
     def __init__(self, max_items: int) -> None:
         self._max_items = max_items
+        self.has_room: Callable[[], bool] = lambda: True
         self._items: deque[Item | None] = deque()
         self._takers: deque[asyncio.Future[None]] = deque()
         self._feeders: list[asyncio.Future[None]] = []
@@ -39,11 +43,12 @@ class WorkQueue(Generic[Item]):
     def put_nowait(self, item: Item | None) -> None:
         """Add an item, even beyond ``max_items``."""
         self._items.append(item)
-        self._wake_taker()
+        if self._takers and self.has_room():
+            self._wake_taker()
 
     async def get(self) -> Item | None:
         """Take the next item, or wait for it; None is the end of the queue, or of a queue that was closed."""
-        while not self._items and not self._is_closed:
+        while not self._is_closed and not (self._items and self.has_room()):
             taker: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._takers.append(taker)
             try:
@@ -58,6 +63,11 @@ class WorkQueue(Generic[Item]):
         if self._feeders and len(self._items) <= self._max_items // 2:
             _wake_all(self._feeders)
         return item
+
+    def offer(self, room: int) -> None:
+        """Let takers go on that wait for room: so many, or as many as there are items."""
+        for _ in range(min(room, len(self._items), len(self._takers))):
+            self._wake_taker()
 
     def close(self) -> None:
         """Give no more items: all takers, also those that wait, get None."""
