@@ -149,7 +149,8 @@ class WorkerPool:
                 except (PermanentError, TransientError) as error:
                     await self._refuse(item, error)
                 else:
-                    await self._keep(item, speech)
+                    await item.ledger.record_speech(speech)
+                    self._note_speech(speech)
             except Exception as error:
                 self.stop(error)
         if self.reason is None:
@@ -162,8 +163,7 @@ class WorkerPool:
             self.stop(stop_error)  # before the record is written, so that nothing is sent meanwhile
         await item.ledger.record_reject(_reject(item.utterance, error))
 
-    async def _keep(self, item: WorkItem, speech: Speech) -> None:
-        await item.ledger.record_speech(speech)
+    def _note_speech(self, speech: Speech) -> None:
         if speech.deduplicated_from is None:
             self._guard.note_speech()
         else:  # reused audio says nothing about the present settings
