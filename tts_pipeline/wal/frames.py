@@ -85,7 +85,7 @@ def read_frames(path: Path, file: BinaryIO, *, check_payloads: bool) -> Iterator
 def _read_records(path: Path, file: BinaryIO, start: int, size_bytes: int) -> Iterator[Frame]:
     """Yield whole frames from ``start`` on, many in one read, up to the first that is not whole, or has a long record.
 
-    This is the quick way through a journal: a commit takes half of the time of reading one frame after another.
+    It takes half of the time of reading frame by frame, as ``_read_frame`` does.
     """
     fd, piece, piece_start, read_bytes = file.fileno(), b"", start, READ_BYTES
     unpack, header_bytes = FRAME_HEADER.unpack_from, FRAME_HEADER.size
