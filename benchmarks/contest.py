@@ -198,9 +198,18 @@ class Arena:
             f"{contestant.name:<16} {run.rows:>9,} rows {run.seconds:6.1f} s {run.rows_per_s:7.0f} rows/s "
             f"{run.cpu_ms_per_row:6.3f} ms/row"
         )
+        self._check(contestant, run)
+        return run
+
+    def _check(self, contestant: Contestant, run: Run) -> None:
+        """Warn if a run's figures are not its own."""
         if run.service_cpu > BUSY_LIMIT:
             self.warn(f"WARNING: the load service was {run.service_cpu:.0%} busy: it may be the limit, not the client")
-        return run
+        imports = run.more.get("timed_imports")
+        if imports and not contestant.impatient:
+            self.warn(
+                f"WARNING: {contestant.name} imported {len(imports)} modules in its time, {imports[0]} among them"
+            )
 
     def source(self, rows: int) -> Path:
         """Return a source of ``rows`` rows, which is written once."""

@@ -79,7 +79,7 @@ class Task:
             pa.table(columns, types),
             self.destination,
             compression=dict.fromkeys(texts, "zstd"),
-            use_dictionary=texts,
+            use_dictionary=False,
             write_statistics=texts,
         )
         return len(spoken_rows)
