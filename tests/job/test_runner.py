@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import queue
@@ -105,6 +106,31 @@ def test_a_disk_that_takes_nothing_stops_the_sending(
     disk.has_room.set()
     assert outcome.get(timeout=patience(20)) is None
     assert service.bill()["received"] == disk.answers == 100
+
+
+def test_a_last_row_that_cannot_be_written_is_not_done(
+    tmp_path: Path, emulator: StartEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No later request finds the broken disk: the run itself ends with the error, and the row is bought again."""
+    service = emulator(voice_mode="tone", tone_bytes=20_000)
+    write_lines(tmp_path / "lines.parquet", 1)
+    job, write = job_of(tmp_path, service.url), journal._write_all
+
+    def write_no_answers(descriptor: int, pieces: list[bytes]) -> None:
+        if any(len(piece) > 15_000 for piece in pieces):
+            raise OSError(errno.EIO, "Input/output error")
+        write(descriptor, pieces)
+
+    monkeypatch.setattr(journal, "_write_all", write_no_answers)
+    runner = _watched(job)
+    error = runner.run(range(1))
+    assert isinstance(error, StorageError)
+    assert "Input/output error" in error.message
+    assert (runner._progress.totals.speech, list((tmp_path / "out").glob("done/*"))) == (0, [])
+    monkeypatch.undo()
+    run_job(job)
+    assert read_table(tmp_path / "out", "speech").num_rows == 1
+    assert service.bill()["received"] == 2
 
 
 def test_reading_does_not_run_ahead_of_saying(tmp_path: Path, emulator: StartEmulator) -> None:
