@@ -16,6 +16,7 @@ from functools import lru_cache, partial
 from time import monotonic
 
 from aiohttp.abc import AbstractResolver
+from msgspec.structs import replace
 
 from tts_pipeline.catalog.route import Route
 from tts_pipeline.http.connection import TakeResponse, UnsolicitedResponseError
@@ -104,7 +105,7 @@ class Transport:
             reply, decoder = cycle.response()
             if decoder is not None:
                 async with asyncio.timeout(max(0.0, end_s - monotonic())):
-                    reply = reply._replace(body=await self._inflate(reply.body, decoder))
+                    reply = replace(reply, body=await self._inflate(reply.body, decoder))
             if cycle.is_doubtful or (not reply.complete and _has_second_head(reply)):
                 raise UnsolicitedResponseError
         except HTTP_EXCEPTIONS as error:

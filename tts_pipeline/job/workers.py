@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
+
+from msgspec import Struct
 
 from tts_pipeline.client.ledger import Ledger
 from tts_pipeline.errors import PermanentError, ServiceError, StoppedError, TransientError
@@ -56,7 +58,7 @@ class ResultLedger(Ledger, Protocol):
         """Record that an utterance failed for good; the worker is free again when this returns."""
 
 
-class WorkItem(NamedTuple):
+class WorkItem(Struct, frozen=True, gc=False):
     """One utterance to speak, and the ledger for its attempts and its result."""
 
     utterance: Utterance

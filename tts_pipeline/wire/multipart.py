@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
 from tts_pipeline.audio.identify import identify
 from tts_pipeline.wire.response import Response
 
@@ -38,7 +40,7 @@ def _parts(response: Response) -> Iterator[Response]:
     for piece in (b"\r\n" + body).split(b"\r\n" + delimiter, _MAX_PARTS)[1:]:
         head, blank_line, content = piece.partition(b"\r\n\r\n")
         if blank_line:
-            yield response._replace(headers=dict(response.headers) | _headers(head), body=content)
+            yield replace(response, headers=dict(response.headers) | _headers(head), body=content)
 
 
 def _headers(head: bytes) -> dict[str, str]:

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import TypeVar
 
+from msgspec.structs import replace
+
 from tts_pipeline.errors import ServiceError
 from tts_pipeline.models import Word
 from tts_pipeline.wire.messages import REDACTED
@@ -74,7 +76,7 @@ class Redactor:
             # Short secrets stay until the message is parsed: a field's name may equal one.
             body = self._long.sub(REDACTED, body.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
         is_clean = body == response.body and headers == response.headers
-        return response if is_clean else response._replace(headers=headers, body=body)
+        return response if is_clean else replace(response, headers=headers, body=body)
 
     def redact_error(self, error: ServiceError) -> None:
         """Remove secrets from every field of an error."""

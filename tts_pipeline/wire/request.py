@@ -10,6 +10,7 @@ from typing import NamedTuple
 from urllib.parse import urlencode
 
 import orjson
+from msgspec import Struct
 
 from tts_pipeline.card import Card, Endpoint
 from tts_pipeline.errors import ConfigurationError, PermanentError
@@ -26,7 +27,7 @@ _MAX_TEMPLATES = 64
 """Templates that are kept; a run with more sets of parameters makes the others for each request."""
 
 
-class Request(NamedTuple):
+class Request(Struct, frozen=True, gc=False):
     """The HTTP request for one segment, without the API key: the sender adds ``Authorization``.
 
     Header names are in lower case. The body is UTF-8 JSON in a fixed order of keys, so that equal requests are equal

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct
 
 from tts_pipeline.models import Usage
 from tts_pipeline.wire.timestamps import TimedText
@@ -12,7 +14,7 @@ from tts_pipeline.wire.usage import NO_USAGE
 _REQUEST_ID_HEADERS = ("x-request-id", "x-dashscope-request-id", "x-oneapi-request-id", "request-id")
 
 
-class Response(NamedTuple):
+class Response(Struct, frozen=True, gc=False):
     """One whole HTTP answer, decompressed, with header names in lower case.
 
     ``complete`` is False when the body ended with the connection, without a length or chunks, and so may be cut.
@@ -38,7 +40,7 @@ class Response(NamedTuple):
         return request_id_of(self.headers)
 
 
-class ParsedResponse(NamedTuple):
+class ParsedResponse(Struct, frozen=True, gc=False):
     """The content of a successful answer: either audio, or the URL to fetch it from.
 
     The first four fields are those of an ``AudioContent``; a URL may be relative after a redirect, and is fetched
@@ -59,7 +61,7 @@ class ParsedResponse(NamedTuple):
 
     def __repr__(self) -> str:
         """Show all fields but the bytes."""
-        fields = ", ".join(f"{name}={value!r}" for name, value in zip(self._fields[1:], self[1:], strict=True))
+        fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__struct_fields__[1:])
         return f"ParsedResponse({len(self.data or b'')} bytes, {fields})"
 
 

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from tts_pipeline.audio.identify import identify
 from tts_pipeline.audio.pcm import CONTROL_BYTES
 from tts_pipeline.errors import PermanentError, ServiceError
@@ -66,7 +68,7 @@ def parse_response(response: Response) -> ParsedResponse:
         raise classify(response.status, response.headers, response.body)
     result = _parse_object(response) if _is_object(response) else _parse_shape(response)
     if result.usage.characters_reported is None and (usage := usage_in_headers(response.headers)) is not NO_USAGE:
-        return result._replace(usage=merge_usage(result.usage, usage))
+        return replace(result, usage=merge_usage(result.usage, usage))
     return result
 
 
@@ -226,7 +228,7 @@ def _parse_text(response: Response) -> ParsedResponse:
     try:
         value = parse_json(text)
         if isinstance(value, str) and value[:1] in ("{", "["):  # JSON that was encoded as JSON twice
-            return parse_response(response._replace(body=value.encode("utf-8", "replace")))
+            return parse_response(replace(response, body=value.encode("utf-8", "replace")))
     except ValueError:
         if text.startswith((b"{", b"[", b'"')):
             return _parse_documents(text, response)

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec.structs import replace
+
 from tts_pipeline.audio.identify import identify
 from tts_pipeline.errors import ServiceError
 from tts_pipeline.models import Usage
@@ -94,7 +96,7 @@ def parse_documents(values: Sequence[object], response: Response, *, is_whole: b
     for value in values:
         _add_value(value, response, state)
     complete, state.is_finished = is_whole or state.is_finished, True
-    return _parsed_response(response, state)._replace(complete=complete)
+    return replace(_parsed_response(response, state), complete=complete)
 
 
 def _event_payloads(event: ServerSentEvent, response: Response) -> list[object]:
