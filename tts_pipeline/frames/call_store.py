@@ -51,6 +51,7 @@ _STRIP_S = 60.0
 """A finished call that still has all its files after so long is no longer being stripped by the thread that began."""
 
 _ONCE = "once-"
+_ANSWERS = "answers"
 _DATASET = "dataset"
 _USAGE = "usage"
 
@@ -93,13 +94,13 @@ class CallStore:
 
     def file_cache_dir(self) -> Path:
         """Return the folder of the audio that is kept for later calls; create it if it is missing. Blocking."""
-        folder = self._make_folder("answers")
+        folder = self._make_folder(_ANSWERS)
         FileCache(LocalStore(folder)).create()
         return folder
 
     def evict_oldest(self) -> None:
         """Remove the oldest audio beyond ``CACHE_BYTES``. Blocking."""
-        evict(self.file_cache_dir(), CACHE_BYTES)
+        evict(self.root / _ANSWERS, CACHE_BYTES)
 
     @contextmanager
     def open_call(self, rows: pl.DataFrame, identity: str | None) -> Iterator[CallDirectory]:
