@@ -56,7 +56,8 @@ class ClipMeter:
         return [stats for group in _groups(clips) for stats in self._measure_group(group)]
 
     def _measure_group(self, clips: Sequence[Wav]) -> Iterator[SignalStats]:
-        length = max(1, int(clips[0].sample_rate_hz * FRAME_S))
+        rate_hz = clips[0].sample_rate_hz
+        length, tail_frames = max(1, int(rate_hz * FRAME_S)), max(1, int(rate_hz * TAIL_S))
         integers, spans = _join(clips, length)
         floats = self._to_floats(integers)
         powers = frame_powers(floats[: len(floats) // length * length], length, _FULL_POWER)
@@ -68,9 +69,9 @@ class ClipMeter:
             here = slice(first * length, first * length + clip.frames)
             sound, windows = floats[here], slice(window, window := window + len(own))
             yield make_stats(
-                clip.frames / clip.sample_rate_hz,
+                clip.frames / rate_hz,
                 powers[first : first + count] if count else frame_powers(sound, len(sound), _FULL_POWER),
-                tail_power=_tail_power(sound, clip.sample_rate_hz),
+                tail_power=_power(sound[-tail_frames:]),
                 clipped_share=_count_clipped(integers[here]) / clip.frames if is_near_full else 0.0,
                 windows=(steadiness[windows], levels[windows]),
             )
@@ -113,10 +114,9 @@ def _join(clips: Sequence[Wav], length: int) -> tuple[_Integers, Sequence[_Span]
     return np.frombuffer(b"".join(pieces), _INT16), spans
 
 
-def _tail_power(sound: Samples, rate_hz: int) -> float:
-    tail = sound[-max(1, int(rate_hz * TAIL_S)) :]
-    power: float = np.dot(tail, tail).item()
-    return power / (len(tail) * _FULL_POWER) + FLOOR
+def _power(sound: Samples) -> float:
+    power: float = np.dot(sound, sound).item()
+    return power / (len(sound) * _FULL_POWER) + FLOOR
 
 
 def _is_near_full(integers: _Integers) -> bool:

@@ -147,6 +147,8 @@ def _signal_flags(signal: SignalStats) -> Iterable[str]:
 
 
 def _is_noise(signal: SignalStats) -> bool:
+    if not signal.steadiness_db:  # shorter than a second
+        return False
     above_dbfs = max(THRESHOLDS.silent_below_dbfs, signal.loud_dbfs - THRESHOLDS.noise_below_loud_db)
     steady_s = signal.longest_steady_s(within_db=THRESHOLDS.noise_within_db, above_dbfs=above_dbfs)
     # Windows are half a second apart, so up to half a second at the end is in no window.

@@ -63,7 +63,7 @@ class SignalStats(Struct, frozen=True, gc=False):
 
         Stretches consist of windows of a second: 0 for a shorter sound.
         """
-        if not self.steadiness_db or min(self.steadiness_db) > within_db:  # nearly every sound's
+        if min(self.steadiness_db, default=within_db) > within_db:  # nearly every sound's
             return 0.0
         longest = run = 0
         for steadiness_db, level_dbfs in zip(self.steadiness_db, self.window_dbfs, strict=True):

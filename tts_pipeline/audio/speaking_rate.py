@@ -6,7 +6,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 FASTEST_FACTOR = 0.6
 """Shortest time, as a multiple of the usual reading time. In the study below, three standard deviations are 0.65
@@ -121,15 +121,20 @@ def usual_pace_s(language: str | None) -> tuple[float, float]:
 
     A language (BCP-47) of None, or without figures here, gets the mean of the alphabets, and Chinese.
     """
-    language_code = "" if language is None else language.partition("-")[0].lower()
+    language_code = "" if language is None else _primary_code(language)
     letter_s = _LETTER_S.get(language_code, _SCRIPT_LETTER_S["LATIN"])
     return letter_s, _HAN_LETTER_S.get(language_code, _SCRIPT_LETTER_S["CJK"])
 
 
 def _language_code(text: str, language: str | None) -> str:
     if language is not None:
-        return language.partition("-")[0].lower()
+        return _primary_code(language)
     return "ja" if not text.isascii() and _KANA.search(text) else ""
+
+
+@lru_cache(maxsize=256)
+def _primary_code(language: str) -> str:
+    return language.partition("-")[0].lower()
 
 
 class _Seconds(dict[str, float]):
