@@ -219,3 +219,26 @@ def test_an_address_is_refused_after_any_number_of_visits() -> None:
             return codes
 
     assert asyncio.run(main()) == ["200", "200", "RefusedUrl", "RefusedUrl"]
+
+
+def test_the_first_answer_may_be_read_before_the_fetch_goes_on() -> None:
+    """The taker gets the returned answer, or a redirect that it leaves alone; audio behind it is not offered."""
+
+    async def main() -> None:
+        offered: list[int] = []
+
+        def take(source: Response, waiter: asyncio.Future[None]) -> bool:
+            offered.append(source.status)
+            if source.status == 200:
+                asyncio.get_running_loop().call_soon(waiter.set_result, None)
+            return source.status == 200
+
+        steps = (answer(200, b"one"), answer(302, b"", {"Location": "/other"}), answer(200, b"two"))
+        async with serving(*steps) as server:
+            policy = RetryPolicy(Limits(), Random(1), no_sleep)
+            fetcher = Fetcher(server.url, Timeouts(patience(20), patience(20)), policy, Clock())
+            bodies = [(await fetcher.fetch(reading(f"{server.url}/{number}"), take)).body for number in range(2)]
+            await fetcher.aclose()
+        assert (bodies, offered) == ([b"one", b"two"], [200, 302])
+
+    asyncio.run(main())

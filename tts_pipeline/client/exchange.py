@@ -80,13 +80,23 @@ class Exchange:
         self._batcher.add(received, body_bytes, waiter)
         return True
 
+    def _take_audio(self, received: ReceivedAnswer, source: Response, waiter: asyncio.Future[None]) -> bool:
+        """Read usual audio from a URL in the same way."""
+        body_bytes = len(source.body)
+        if not 200 <= source.status < 300 or body_bytes > _INLINE_BODY_BYTES:
+            return False
+        received.source = source
+        self._batcher.add(received, body_bytes, waiter)
+        return True
+
     async def _read(self, received: ReceivedAnswer) -> Answer | Exception:
         """Read an answer that is no matter of one turn: parse a large body, fetch audio from a URL, decode it."""
         if received.reading is None:
             await self._parse(received)
         if received.source is None and received.reading is not None:
-            was_redirected = received.reply.status in REDIRECTS
-            received.source = await self._fetcher.fetch(received.reading, was_redirected=was_redirected)
+            was_redirected = received.reply.status in REDIRECTS  # then it may be a page, which the fetcher refuses
+            take = None if was_redirected else partial(self._take_audio, received)
+            received.source = await self._fetcher.fetch(received.reading, take, was_redirected=was_redirected)
         if received.outcome is None and received.audio is None and received.source is not None:
             await self._batcher.submit(received, len(received.source.body))
         if received.outcome is None:
