@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.builders import price_of, settlement_of, token_price_of
 from tts_pipeline.attempt import Attempt
 from tts_pipeline.models import Price, Usage
-from tts_pipeline.money import Cost, SpendBound, cost_of, price_at, sum_of, total_cost
+from tts_pipeline.money import Cost, cost_of, price_at, sum_of, total_cost
 
 BY_CHARACTER = price_of("0.8", "by-character")
 BY_TOKEN = token_price_of("1.6", price_id="by-token")
@@ -194,20 +194,3 @@ def test_a_settlement_replaces_its_attempt(
     in_two_steps.add_attempt(attempt, currency, -1)
     in_two_steps.add_attempt(settlement, currency)
     assert in_one_step == in_two_steps
-
-
-_AMOUNTS = st.one_of(st.none(), st.decimals(0, 9, places=9))
-
-
-_LIMITS = st.builds(SpendBound, st.integers(0, 20), st.decimals(0, 20, places=9))
-
-
-@given(st.integers(0, 9), _AMOUNTS, st.integers(0, 9), _AMOUNTS, _LIMITS)
-def test_an_attempt_fits_where_its_bound_is_within_the_limit(
-    spent: int, spent_cost: Decimal | None, needed: int, cost: Decimal | None, limit: SpendBound
-) -> None:
-    """In characters and in money, and exactly up to the limit; an amount without a price is no money."""
-    spend = Cost(characters_upper_bound=spent, cost_upper_bound=spent_cost)
-    attempt = Attempt("a", "u", 0, 0, 1, None, 0, needed, needed, None, cost)
-    for bound in (limit, spend.bound_with(attempt)):
-        assert spend.fits_with(attempt, bound) == bound.covers(spend.bound_with(attempt))

@@ -164,15 +164,6 @@ class Cost:
         characters = self.characters_upper_bound + attempt.characters_upper_bound
         return SpendBound(characters, add_costs(self.cost_upper_bound, attempt.cost_upper_bound) or ZERO)
 
-    def fits_with(self, attempt: Attempt, limit: SpendBound) -> bool:
-        """Return whether ``bound_with(attempt)`` is within a limit."""
-        if self.characters_upper_bound + attempt.characters_upper_bound > limit.characters:
-            return False
-        cost, spent = attempt.cost_upper_bound, self.cost_upper_bound
-        if cost is not None and spent is not None:
-            return _add(spent, cost) <= limit.cost
-        return (cost or spent or ZERO) <= limit.cost
-
     def add(self, other: Cost) -> None:
         """Add another cost. Currencies are never mixed: characters in another currency count as without a price."""
         self.attempts += other.attempts

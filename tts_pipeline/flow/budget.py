@@ -117,7 +117,7 @@ class Budget:
     def _fits(self, attempt: Attempt) -> bool:
         if self._cap.max_cost is not None and attempt.cost_upper_bound is None:
             return False
-        return self._tally.spend.fits_with(attempt, self._own_limit)
+        return self._own_limit.covers(self._tally.spend.bound_with(attempt))
 
 
 def _budget_error(amounts: Sequence[str], note: str, *, parameter: str) -> StoppedError:
