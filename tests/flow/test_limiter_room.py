@@ -6,9 +6,11 @@ import asyncio
 
 from tests.flow.test_limiter import broken, run_row, with_limiter
 from tts_pipeline.config import Limits
-from tts_pipeline.errors import StoppedError
+from tts_pipeline.errors import FatalError, StoppedError, SuspectError
 from tts_pipeline.flow.limiter import Limiter
 from tts_pipeline.flow.retry_state import RetryState
+from tts_pipeline.job.work_queue import WorkQueue
+from tts_pipeline.job.workers import workers_for
 
 
 def test_rows_are_invited_where_a_slot_is_free_and_its_worker_did_not_take_it_again() -> None:
@@ -31,8 +33,8 @@ def test_rows_are_invited_where_a_slot_is_free_and_its_worker_did_not_take_it_ag
         assert limiter.has_room()
         await run_row(limiter, serve)
         await asyncio.sleep(0)
-        assert (limiter.has_room(), offers.pop()) == (True, (0, 4))
-        workers = [asyncio.create_task(serve_rows(rows)) for rows in (3, 3, 2, 1)]
+        assert (limiter.has_room(), offers.pop()) == (True, (0, 8))
+        workers = [asyncio.create_task(serve_rows(rows)) for rows in (3, 3, 3, 3, 3, 3, 2, 1)]
         await asyncio.sleep(0.5)
         assert not limiter.has_room()
         await asyncio.gather(*workers)
@@ -46,5 +48,39 @@ def test_rows_are_invited_where_a_slot_is_free_and_its_worker_did_not_take_it_ag
         assert offers == [(0, 1_000)]
         return taken
 
-    # After a second one worker of the four ends, after the next another, and after the third both others.
-    assert with_limiter(Limits(max_concurrency=4), main) == [(3, 1), (2, 2), (0, 4)]
+    # After a second one worker of the eight ends, after the next another, and after the third all others.
+    assert with_limiter(Limits(max_concurrency=8), main) == [(7, 1), (6, 2), (0, 8)]
+
+
+def test_with_few_slots_no_row_is_rejected_for_a_failure_that_every_row_meets() -> None:
+    """Also after many successes there are other rows in progress, which show that the failure is the service's."""
+
+    async def main(limiter: Limiter) -> tuple[list[int], list[int]]:
+        queue = WorkQueue[int](9)
+        queue.has_room, limiter.on_room = limiter.has_room, queue.offer
+        rejected, stopped = list[int](), list[int]()
+
+        async def work() -> None:
+            while (number := await queue.get()) is not None:
+
+                async def serve(_: RetryState, __: int, number: int = number) -> None:
+                    await asyncio.sleep(1)
+                    if number >= 24:
+                        raise SuspectError("no", code="Odd", http_status=403)
+
+                try:
+                    await run_row(limiter, serve)
+                except SuspectError:
+                    rejected.append(number)
+                except (FatalError, StoppedError):
+                    stopped.append(number)
+            queue.put_nowait(None)
+
+        workers = [asyncio.create_task(work()) for _ in range(workers_for(1))]
+        for number in [*range(40), None]:
+            await queue.put(number)
+        await asyncio.gather(*workers)
+        return rejected, sorted(stopped)
+
+    for limits, max_characters in ((Limits(max_concurrency=1), None), (Limits(max_concurrency=2), 100_000)):
+        assert with_limiter(limits, main, max_characters=max_characters) == ([], list(range(24, 40)))

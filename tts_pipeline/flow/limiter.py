@@ -22,6 +22,7 @@ from tts_pipeline.attempt import Attempt, Settlement
 from tts_pipeline.config import Limits
 from tts_pipeline.errors import FatalError, ServiceError, StoppedError
 from tts_pipeline.flow.budget import Budget
+from tts_pipeline.flow.circuit_breaker import MIN_FAILING_ROWS
 from tts_pipeline.flow.clock import Clock
 from tts_pipeline.flow.failure_policy import FailurePolicy
 from tts_pipeline.flow.retry_state import Disposition, RetryState
@@ -60,21 +61,24 @@ class Limiter:
         """Return whether one more row should begin.
 
         In the calm, a row that begins while all slots are taken would only wait, and each slot would be handed from
-        task to task: its last row's worker takes it without a wait. After a failure any number may begin: they go on
-        while other rows are held, wait before a retry, or show by their outcomes whose the failure is.
+        task to task: its last row's worker takes it without a wait. With fewer slots than ``MIN_FAILING_ROWS``, so many
+        rows begin all the same: a failure is judged by other rows in progress, and a single row would be rejected for
+        the first failure of the service. After a failure any number may begin: they go on while other rows are held,
+        wait before a retry, or show by their outcomes whose the failure is.
         """
         if not self.policy.is_calm:
             return True
         wanted = self.in_flight + len(self._waiters)
-        return wanted < self.policy.max_in_flight and wanted < self._budget.max_in_flight
+        is_slot_free = wanted < self.policy.max_in_flight and wanted < self._budget.max_in_flight
+        return is_slot_free or wanted < MIN_FAILING_ROWS
 
     def _offer_room(self) -> None:
         self._is_offering = False
         if not self.policy.is_calm:
             self.on_room(sys.maxsize)
         elif self.has_room():
-            max_in_flight = min(self.policy.max_in_flight, self._budget.max_in_flight)
-            self.on_room(max_in_flight - self.in_flight - len(self._waiters))
+            max_rows = max(min(self.policy.max_in_flight, self._budget.max_in_flight), MIN_FAILING_ROWS)
+            self.on_room(max_rows - self.in_flight - len(self._waiters))
 
     def try_permit(self, row: RetryState, make_attempt: MakeAttempt) -> Permit | None:
         """Permit one attempt now; None if its row has to wait: then await ``wait_for_permit``.
