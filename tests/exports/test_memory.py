@@ -53,7 +53,7 @@ def _peak_kb(tmp_path: Path, rows: int, as_: str) -> int:
     ("as_", "few", "many"),
     [
         ("files", 10_000, 30_000),  # the caches of its two runs are full by then
-        ("huggingface", 2_000, 12_000),
+        ("huggingface", 10_000, 20_000),  # Arrow's pools grow until then
         *(pytest.param(as_, 10_000, 100_000, marks=pytest.mark.kill) for as_ in ("files", "huggingface")),
     ],
 )
