@@ -21,7 +21,7 @@ from tests.datasets import read_table
 from tts_pipeline.cli import main
 from tts_pipeline.config import QualityPolicy
 from tts_pipeline.job import Job, run_job
-from tts_pipeline.wal.frames import RECORD_READ_BYTES, Frame, read_frames
+from tts_pipeline.wal.frames import Frame, read_frames
 from tts_pipeline.wal.journal import encode_frame
 from tts_pipeline.wal.records import AnyRecord, JournalHeader, decode_record, encode_record
 from tts_pipeline.wal.replay import Replay, replay_journal
@@ -55,7 +55,7 @@ def test_records_are_written_as_they_were() -> None:
     """Records that are read and framed again are the same bytes, up to the torn tail."""
     path = GOLDEN / "part-00001.journal"
     whole = path.read_bytes()
-    with path.open("rb", buffering=RECORD_READ_BYTES) as file:
+    with path.open("rb") as file:
         frames = [frame for frame in read_frames(path, file, check_payloads=True) if isinstance(frame, Frame)]
     header = msgspec.json.decode(frames[0].record, type=JournalHeader)
     records = [header, *(decode_record(frame.record) for frame in frames[1:])]

@@ -16,7 +16,7 @@ from tts_pipeline.errors import StorageError
 from tts_pipeline.models import Answer, History, UtteranceKey
 from tts_pipeline.money import add_costs, total_cost
 from tts_pipeline.storage.store import storage_errors
-from tts_pipeline.wal.frames import READ_BYTES, RECORD_READ_BYTES, Blob, Frame, Gap, read_frames
+from tts_pipeline.wal.frames import Blob, Frame, Gap, read_frames
 from tts_pipeline.wal.journal import read_synced_bytes
 from tts_pipeline.wal.records import (
     FORMAT_VERSION,
@@ -91,8 +91,7 @@ def replay_journal(path: Path, *, check_payloads: bool = True) -> Replay | None:
     """
     result: Replay | None = None
     synced_bytes = read_synced_bytes(path)  # read first: the journal may still grow
-    buffering = READ_BYTES if check_payloads else RECORD_READ_BYTES
-    with storage_errors(f"reading the journal {path}"), path.open("rb", buffering=buffering) as file:
+    with storage_errors(f"reading the journal {path}"), path.open("rb") as file:
         for frame in read_frames(path, file, check_payloads=check_payloads):
             if result is None:
                 header = None if isinstance(frame, Gap) else _header(path, frame.record)
