@@ -38,7 +38,6 @@ class Budget:
         self._tally = tally or SpendTally()
         self._external = Cost()
         self._slow_start = None if self._cap == BudgetCap() else SlowStart(by_token=by_token)
-        self.is_capped = self._slow_start is not None
         self.max_in_flight = sys.maxsize if self._slow_start is None else self._slow_start.max_in_flight
 
     def set_external_spend(self, spend: Cost) -> None:

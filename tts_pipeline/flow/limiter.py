@@ -58,7 +58,11 @@ class Limiter:
         return Admission(self, RetryState())
 
     def has_room(self) -> bool:
-        """Return whether one more row should begin.
+        """Return whether one more row should begin."""
+        return self._room() > 0
+
+    def _room(self) -> int:
+        """Return how many more rows should begin; 0 or less is none.
 
         In the calm, a row that begins while all slots are taken would only wait, and each slot would be handed from
         task to task: its last row's worker takes it without a wait. With fewer slots than ``MIN_FAILING_ROWS``, so many
@@ -67,18 +71,14 @@ class Limiter:
         wait before a retry, or show by their outcomes whose the failure is.
         """
         if not self.policy.is_calm:
-            return True
-        wanted = self.in_flight + len(self._waiters)
-        is_slot_free = wanted < self.policy.max_in_flight and wanted < self._budget.max_in_flight
-        return is_slot_free or wanted < MIN_FAILING_ROWS
+            return sys.maxsize
+        max_rows = max(min(self.policy.max_in_flight, self._budget.max_in_flight), MIN_FAILING_ROWS)
+        return max_rows - self.in_flight - len(self._waiters)
 
     def _offer_room(self) -> None:
         self._is_offering = False
-        if not self.policy.is_calm:
-            self.on_room(sys.maxsize)
-        elif self.has_room():
-            max_rows = max(min(self.policy.max_in_flight, self._budget.max_in_flight), MIN_FAILING_ROWS)
-            self.on_room(max_rows - self.in_flight - len(self._waiters))
+        if (room := self._room()) > 0:
+            self.on_room(room)
 
     def try_permit(self, row: RetryState, make_attempt: MakeAttempt) -> Permit | None:
         """Permit one attempt now; None if its row has to wait: then await ``wait_for_permit``.
@@ -107,8 +107,7 @@ class Limiter:
         Raises:
             StoppedError: Nothing is sent any more; or the attempt does not fit and no reservation can be freed.
         """
-        if self.policy.stop_reason is not None:
-            self._raise_if_stopped()
+        self._raise_if_stopped()
         turn: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
         self._waiters.append((row, make_attempt, turn))
         try:
@@ -170,9 +169,7 @@ class Limiter:
             self._budget.settle(permit.settlement)
         if error is not None or not self.policy.is_calm:
             self._learn(permit, error)
-        self.in_flight -= 1
-        if self._waiters:
-            self._wake_waiters()
+        self._free_slot()
         if not self._is_offering and self.has_room():
             self._is_offering = True  # later, because the row's worker usually takes the slot again in this turn
             asyncio.get_running_loop().call_soon(self._offer_room)
@@ -211,7 +208,7 @@ class Limiter:
             self._set_timer(now_s, delay_s)
             return None
         attempt = make_attempt()
-        if (budget.is_capped and not budget.has_room_beside(attempt)) or not budget.reserve(attempt):
+        if not budget.has_room_beside(attempt) or not budget.reserve(attempt):
             self._stop_if_never_fits(attempt)
             return None
         if policy.is_paced:
@@ -225,7 +222,7 @@ class Limiter:
             self.stop(refusal)
 
     def _wake_waiters(self) -> None:
-        while self._waiters and self.in_flight < self.policy.max_in_flight:
+        while self._waiters:
             row, make_attempt, turn = self._waiters[0]
             if turn.done():  # its waiter was cancelled
                 self._waiters.popleft()
