@@ -265,7 +265,6 @@ KEEPERS: Sequence[tuple[Any, str, str, str]] = [
     (SpendTally.settle, "self.spend.settle_attempt(attempt, settlement, self.currency)", "pass", "progress"),
     (SpendTally.release, "(attempt, self.currency, -1)", "(attempt, self.currency)", "progress"),
     (Cost.add_attempt, "self.cost_upper_bound = add_costs", "_ = add_costs", "progress"),
-    (Cost.add_attempt, "self.cost_upper_bound = upper_bound if", "_ = upper_bound if", "progress"),
     (Cost.settle_attempt, "(attempt, currency, -1)", "(attempt, currency)", "progress"),
     (Cost.settle_attempt, "self.add_attempt(settlement, currency)", "pass", "progress"),
     (Cost.settle_attempt, "self.unknown_attempts -= 1", "pass", "progress"),

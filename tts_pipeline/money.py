@@ -23,8 +23,6 @@ _UNLIMITED_COST = Decimal("1e30")
 _ARITHMETIC = Context(prec=60, rounding=ROUND_HALF_EVEN)
 """Makes a bill independent of the caller's decimal context."""
 
-_add = _ARITHMETIC.add
-
 
 def price_at(prices: Sequence[Price], day: date) -> Price | None:
     """Return the price of a day (UTC); None without one: then the cost is unknown, which is not 0.
@@ -186,11 +184,10 @@ class Cost:
         self.characters_upper_bound += sign * characters
         cost: Decimal | None = None
         in_question: Decimal | None = None
-        if type(attempt) is Attempt:
+        if isinstance(attempt, Attempt):
             self.unknown_attempts += sign
             cost = ZERO if self.cost is None else None  # skips the addition of 0 to an existing sum
         else:
-            assert type(attempt) is Settlement
             cost = attempt.cost
             self.characters_billed += sign * attempt.characters_billed
             if attempt.implausible:
@@ -199,21 +196,16 @@ class Cost:
         if upper_bound is None or (currency != self.currency and not self._takes(currency)):
             self.characters_without_price += sign * characters
             return
-        if cost is not None:
-            self.cost = add_costs(self.cost, cost, sign)
-        if sign > 0:
-            bound = self.cost_upper_bound
-            self.cost_upper_bound = upper_bound if bound is None else _add(bound, upper_bound)
-        else:
-            self.cost_upper_bound = add_costs(self.cost_upper_bound, upper_bound, sign)
+        self.cost = add_costs(self.cost, cost, sign)
+        self.cost_upper_bound = add_costs(self.cost_upper_bound, upper_bound, sign)
         if in_question is not None:
             self.cost_in_question = add_costs(self.cost_in_question, in_question, sign)
 
     def settle_attempt(self, attempt: Attempt, settlement: Settlement, currency: str | None) -> None:
         """Replace an attempt at its upper bound with its settlement."""
-        cost_bound, settled_bound = attempt.cost_upper_bound, settlement.cost_upper_bound
-        has_same_bound = settlement.characters_upper_bound == attempt.characters_upper_bound and (
-            settled_bound is cost_bound or settled_bound == cost_bound
+        has_same_bound = (
+            settlement.characters_upper_bound == attempt.characters_upper_bound
+            and settlement.cost_upper_bound == attempt.cost_upper_bound
         )
         if not has_same_bound or settlement.implausible or currency != self.currency:
             self.add_attempt(attempt, currency, -1)
@@ -221,8 +213,8 @@ class Cost:
             return
         self.unknown_attempts -= 1
         self.characters_billed += settlement.characters_billed
-        if settlement.cost_upper_bound is not None and settlement.cost is not None:
-            self.cost = settlement.cost if self.cost is None else _add(self.cost, settlement.cost)
+        if settlement.cost_upper_bound is not None:
+            self.cost = add_costs(self.cost, settlement.cost)
 
     def _takes(self, currency: str | None) -> bool:
         """Return whether this sum takes money of a currency; the first currency becomes the sum's."""

@@ -117,9 +117,7 @@ def check_speakable(text: str, *, allow_unspeakable: bool = False) -> None:
             may_be_billed=False,
             hint="cut it into several rows",
         )
-    if allow_unspeakable or (_SPOKEN.match(text) and "<" not in text):
-        return
-    if not is_speakable(text):
+    if not allow_unspeakable and not is_speakable(text):
         if not text or text.isspace():
             raise _empty_text_error()
         raise PermanentError(

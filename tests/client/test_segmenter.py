@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import Any, cast
 
 import pytest
-from hypothesis import assume, example, given
-from hypothesis import strategies as st
 
 from tests.client.scripted_server import (
     CARD,
@@ -23,7 +20,6 @@ from tests.client.scripted_server import (
 from tts_pipeline.client.segmenter import Segmenter
 from tts_pipeline.errors import PermanentError
 from tts_pipeline.models import History, Speech, Utterance
-from tts_pipeline.text import segment_text
 
 SHORT = replace(CARD, input_limit=20)
 
@@ -41,16 +37,6 @@ def test_a_limit_that_the_service_names_is_learnt_for_the_run() -> None:
     texts, speeches = asyncio.run(main())
     assert texts == [LONG_TEXT, LONG_TEXT[:37], LONG_TEXT[38:], LONG_TEXT[:37], LONG_TEXT[38:]]
     assert [(speech.segments, speech.attempts) for speech in speeches] == [(2, 3), (2, 2)]
-
-
-@given(st.text(min_size=1, max_size=40), st.sampled_from(["characters", "bytes", "tokens"]), st.integers(12, 90))
-@example("\U0001d160" * 8, "tokens", 95)
-@example("\U0001d160" * 8, "tokens", 96)
-def test_a_text_that_surely_fits_is_not_measured(text: str, unit: str, limit: int) -> None:
-    """It is one segment, as it would be if it were measured; a text that may not fit is cut as ever."""
-    card = replace(CARD, input_limit=limit, input_unit=cast("Any", unit))
-    assume(not text.isspace())
-    assert Segmenter(card, keeps_unspeakable=True).cut(text, History(), "en") == segment_text(text, card, language="en")
 
 
 @pytest.mark.parametrize("text", ["", " \n"])

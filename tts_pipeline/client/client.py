@@ -169,8 +169,7 @@ class SpeechClient:
             if not synthesis.attempts or len(utterance.text) > MAX_TEXT_CHARACTERS:
                 check_speakable(utterance.text, allow_unspeakable=self._keeps_unspeakable)
             whole_request = self._requests.build(utterance.text, utterance.parameters)
-            has_language = self._card.language_parameter in utterance.parameters
-            language = language_tag(self._card, utterance.parameters) if has_language else None
+            language = language_tag(self._card, utterance.parameters)
             if self._is_rehearsal:
                 self._warn_once(rehearsal_warning(self._service, utterance.text, language))
             answers = await synthesis.run(whole_request, language)

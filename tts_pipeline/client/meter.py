@@ -27,9 +27,6 @@ from tts_pipeline.wire.usage import NO_USAGE, InvalidUsage
 _DAY_US = 86_400_000_000
 _ZERO_USAGE = Usage(input_tokens=0, output_tokens=0)
 
-_AS_COUNTED = (1, 1)
-"""A ratio of reported to counted characters; kept as integers, so that bounds are exact."""
-
 _OUTPUT_TOKENS_PER_SECOND = 50
 """Our estimate if the card names no figure; a cap on cost never relies on it."""
 
@@ -73,13 +70,12 @@ class Meter:
         self._id_prefix = secrets.token_hex(10)
         self._numbers = itertools.count(1)
         self._prices: dict[int, Price | None] = {}
-        self._counts_han_double = card.billing == "han_double"
         self._is_by_token = card.billing == "tokens"
         # Then equal characters cost the same: most settlements need no price.
         self._is_by_character = not self._is_by_token and all(
             price.per_10k_characters is not None for price in card.prices
         )
-        self._largest_ratio = _AS_COUNTED
+        self._largest_ratio = (1, 1)  # reported, counted; kept as integers, so that bounds are exact
         self._min_output_tokens = card.output_tokens_per_second or _OUTPUT_TOKENS_PER_SECOND
         self._output_tokens_per_character = float(self._min_output_tokens * _MAX_SECONDS_PER_CHARACTER)
         self._input_tokens_per_byte = 1.0
@@ -87,8 +83,7 @@ class Meter:
 
     def currency_at(self, utc_us: int) -> str | None:
         """Return the currency of the price at a time; None without a price."""
-        day = utc_us // _DAY_US
-        price = self._prices[day] if day in self._prices else self._price_at(utc_us)
+        price = self._price_at(utc_us)
         return None if price is None else price.currency
 
     @property
@@ -98,8 +93,6 @@ class Meter:
 
     def count(self, text: str) -> int:
         """Count a text's characters by the card's billing rule."""
-        if not self._counts_han_double or text.isascii():
-            return len(text)
         return billed_characters(text, self._card.billing)
 
     def new_attempt(self, utterance: Utterance, segment: Segment, characters_counted: int, *, number: int) -> Attempt:
@@ -108,12 +101,9 @@ class Meter:
         ``number`` counts the attempts of a segment from 1.
         """
         now_us = self._clock.utc_us()
-        day = now_us // _DAY_US
-        price = self._prices[day] if day in self._prices else self._price_at(now_us)
-        bound = characters_counted
-        if self._largest_ratio != _AS_COUNTED:
-            reported, counted = self._largest_ratio
-            bound = min(max(bound, -(-reported * bound // counted)), MAX_COUNT)
+        price = self._price_at(now_us)
+        ratio_reported, ratio_counted = self._largest_ratio
+        bound = min(max(characters_counted, -(-ratio_reported * characters_counted // ratio_counted)), MAX_COUNT)
         usage = self._max_tokens(segment.text) if self._is_by_token else _ZERO_USAGE
         return Attempt(
             attempt_id=f"{self._id_prefix}-{next(self._numbers):x}",

@@ -52,11 +52,6 @@ class Candidate(Struct, frozen=True):
     is_to_retake: bool
 
 
-def flags_with_action(policy: QualityPolicy) -> frozenset[str]:
-    """Return the flags whose audio a policy does not simply keep."""
-    return frozenset(flag for flag, action in policy.actions.items() if action != "keep")
-
-
 def action_for(policy: QualityPolicy, flags: Collection[str]) -> QualityAction:
     """Return the strongest action of a policy for some flags."""
     if not flags:

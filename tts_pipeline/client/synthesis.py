@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 from msgspec import Struct
@@ -15,7 +15,7 @@ from tts_pipeline.client.cache import AudioCache, CacheLookup
 from tts_pipeline.client.exchange import Exchange
 from tts_pipeline.client.ledger import Boundaries, Ledger
 from tts_pipeline.client.meter import AttemptResult, Meter
-from tts_pipeline.client.retakes import Candidate, action_for, flags_with_action, is_worth_keeping, refusal
+from tts_pipeline.client.retakes import Candidate, action_for, is_worth_keeping, refusal
 from tts_pipeline.client.segmenter import Segmenter
 from tts_pipeline.config import QualityPolicy
 from tts_pipeline.errors import PermanentError, ServiceError, TransientError
@@ -54,10 +54,6 @@ class Resources:
     quality: QualityPolicy
     clock: Clock
     cache: AudioCache | None = None
-    flags_with_action: frozenset[str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "flags_with_action", flags_with_action(self.quality))
 
 
 class Synthesis:
@@ -252,9 +248,8 @@ class Synthesis:
                     result = self._attempt_result(attempt, request, facts, start_s)
                     self._settle(permit, resources.meter.settle_failure(result, error), None)
                     raise
-                # The slot is freed before this answer is on disk. Still, a kill costs no more answers than there are
-                # slots: the slot's next attempt is sent once its intent is on disk, and the intent follows this answer
-                # there.
+                # A kill costs no more answers than there are slots: the slot's next attempt is sent once its intent is
+                # on the disk, and the journal writes the intent behind this answer.
                 result = self._attempt_result(attempt, request, facts, start_s, answer.audio.duration_ms)
                 return self._settle_success(permit, result, answer, best)
         except ServiceError as error:
@@ -265,14 +260,13 @@ class Synthesis:
         self, permit: Permit, result: AttemptResult, answer: Answer, best: Candidate | None
     ) -> Candidate:
         resources = self.resources
-        is_clean = resources.flags_with_action.isdisjoint(answer.quality)
-        is_kept = (is_clean and best is None) or is_worth_keeping(resources.quality, answer, best)
+        is_kept = is_worth_keeping(resources.quality, answer, best)
         outcome = Outcome.SUCCEEDED if is_kept else Outcome.DISCARDED
         settlement = resources.meter.settle_success(result, outcome=outcome)
         self._settle(permit, settlement, answer if is_kept else None)
         if is_kept and best is not None:
             self._ledger.discard(best.attempt_id)
-        is_to_retake = not is_clean and action_for(resources.quality, answer.quality) == "retry"
+        is_to_retake = action_for(resources.quality, answer.quality) == "retry"
         return Candidate(settlement.attempt_id, answer, is_kept, is_to_retake)
 
     def _attempt_result(

@@ -7,7 +7,7 @@ are dropped with a flag, never stored.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -65,7 +65,7 @@ _TIMES: Sequence[tuple[str, str, int]] = (
 _TEXTS = ("text", "word", "Text", "token", "value")
 _INDEXES = (("begin_index", "end_index"), ("BeginIndex", "EndIndex"), ("text_start", "text_end"))
 _LISTS = ("words", "timestamps", "word_timestamps", "subtitles", "Subtitles", "alignment", "normalized_alignment")
-_NAMES_OF_WORDS = frozenset({*_LISTS, "sentence", "sentences"})
+_LIST_NAMES = frozenset(_LISTS)
 _CHARACTER_ARRAYS = ("characters", "character_start_times_seconds", "character_end_times_seconds")
 _WORD_ARRAYS = ("words", "start", "end")
 
@@ -76,9 +76,9 @@ def find_words(payload: Mapping[str, Any]) -> tuple[TimedText, ...] | None:
     Raises:
         MalformedTimestampsError: The object has a timed list, which is broken.
     """
-    if not _may_have_words(payload):  # nearly no answer has any
-        return None
     for holder in _holders(payload):
+        if _LIST_NAMES.isdisjoint(holder):  # true for nearly every answer
+            continue
         for name in _LISTS:
             value = holder.get(name)
             words = _parse_list(value, holder) if value else ()
@@ -87,34 +87,18 @@ def find_words(payload: Mapping[str, Any]) -> tuple[TimedText, ...] | None:
     return None
 
 
-def _may_have_words(payload: Mapping[str, Any]) -> bool:
-    """Return whether a name of a timed list is in any object that ``_holders`` looks at."""
-    if not _NAMES_OF_WORDS.isdisjoint(payload):
-        return True
-    for name in ("output", "audio"):
-        if name in payload and isinstance(holder := payload[name], dict):
-            if not _NAMES_OF_WORDS.isdisjoint(holder):
-                return True
-            if (
-                "audio" in holder
-                and isinstance(audio := holder["audio"], dict)
-                and not _NAMES_OF_WORDS.isdisjoint(audio)
-            ):
-                return True
-    return False
-
-
-def _holders(payload: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    output = payload.get("output")
-    for outer in (output, payload):
+def _holders(payload: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the objects that may have a timed list, the most specific first."""
+    holders: list[Mapping[str, Any]] = []
+    for outer in (payload.get("output"), payload):
         if not isinstance(outer, dict):
             continue
-        sentences = outer.get("sentence") or outer.get("sentences")
-        if sentences:
-            yield {"words": _words_of_sentences(sentences)}
-        yield outer
-        if isinstance(outer.get("audio"), dict):
-            yield outer["audio"]
+        if sentences := outer.get("sentence") or outer.get("sentences"):
+            holders.append({"words": _words_of_sentences(sentences)})
+        holders.append(outer)
+        if isinstance(audio := outer.get("audio"), dict):
+            holders.append(audio)
+    return holders
 
 
 def _words_of_sentences(sentences: object) -> list[Any]:
