@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 
 import aiohttp
 from aiohttp.client_exceptions import InvalidUrlClientError, NonHttpUrlClientError
 from aiohttp.client_reqrep import ConnectionKey
+from msgspec import Struct
+from msgspec.structs import replace
 from yarl import URL
 
-from tts_pipeline.http.url import normalize_url
+from tts_pipeline.http.url import join_url
 
 _MAX_HEADS = 16
 
@@ -30,11 +31,10 @@ _PLAIN_URL = re.compile(
     r"(?P<query>\?(?:[\w!$&'()*+,\-./:;=?@~]|%(?:20|25|26|2B|2F|3D))+)?",
     re.ASCII,
 )
-"""A URL that httpx and yarl would leave as it is, but for a ``%2F`` in its query."""
+"""A URL that yarl leaves as it is, but for a ``%2F`` in its query. httpx decodes nothing, and leaves more of them."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class RequestHead:
+class RequestHead(Struct, frozen=True, eq=False):
     """The head of a request but for the length of its body.
 
     ``opening`` opens a connection: it has no headers, so that no proxy gets the key. ``headers`` are those of the
@@ -116,7 +116,7 @@ def _keep(heads: dict[tuple[str, str], RequestHead], key: tuple[str, str], head:
 
 def _parse_url(url: str) -> URL:
     """Parse and quote a URL."""
-    normalized = normalize_url(url)
+    normalized = join_url("", url)
     try:
         address = URL(normalized)
     except ValueError as error:

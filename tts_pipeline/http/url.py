@@ -6,7 +6,6 @@ httpx is imported only for a URL that is not plain, because the import takes 26 
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 
 _OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
 _HOST = rf"localhost|{_OCTET}(?:\.{_OCTET}){{3}}|[a-z0-9][a-z0-9-]*(?:\.[a-z0-9-]+)*\.[a-z]{{2,}}|[a-z][a-z0-9-]*"
@@ -20,16 +19,6 @@ _MAX_PLAIN_CHARACTERS = 4_096
 
 class InvalidUrlError(ValueError):
     """A text is no URL."""
-
-
-@lru_cache(maxsize=16)
-def normalize_url(url: str) -> str:
-    """Return a URL as httpx parses it.
-
-    Raises:
-        InvalidUrlError: httpx refuses it.
-    """
-    return join_url("", url)
 
 
 def join_url(base: str, target: str) -> str:
