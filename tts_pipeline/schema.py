@@ -223,5 +223,5 @@ def _money_array(values: Sequence[Any]) -> pa.Array:
 
 
 def repeat(value: Any, field: pa.Field, rows: int) -> pa.Array:
-    """Build an Arrow column that holds one value in every row."""
-    return pa.repeat(pa.scalar(value, field.type), rows) if rows else pa.array([], field.type)  # it fails for maps
+    """Build an Arrow column that holds one value in every row, of which there is at least one."""
+    return pa.repeat(pa.scalar(value, field.type), rows)

@@ -61,7 +61,7 @@ def make_playable(data: bytes, *, complete: bool, max_s: float = MAX_CLIP_S) -> 
     if not data:
         raise malformed_error("the audio is empty")
     wav = read_canonical(data)
-    if wav is not None:  # nearly every answer's
+    if wav is not None:  # the usual file
         return audio_of(wav, max_s), ()
     data, name = locate_audio(data)
     if name is None:
