@@ -65,14 +65,14 @@ class ClipMeter:
         steadiness, levels = window_levels(powers, [start for each in starts for start in each])
         is_near_full = _is_near_full(integers)
         window = 0
-        for (clip, first, count), own in zip(spans, starts, strict=True):
-            here = slice(first * length, first * length + clip.frames)
-            sound, windows = floats[here], slice(window, window := window + len(own))
+        for (clip, first, count), clip_starts in zip(spans, starts, strict=True):
+            place = slice(first * length, first * length + clip.frames)
+            sound, windows = floats[place], slice(window, window := window + len(clip_starts))
             yield make_stats(
                 clip.frames / rate_hz,
                 powers[first : first + count] if count else frame_powers(sound, len(sound), _FULL_POWER),
                 tail_power=_power(sound[-tail_frames:]),
-                clipped_share=_count_clipped(integers[here]) / clip.frames if is_near_full else 0.0,
+                clipped_share=_count_clipped(integers[place]) / clip.frames if is_near_full else 0.0,
                 windows=(steadiness[windows], levels[windows]),
             )
 

@@ -130,9 +130,9 @@ class Synthesis:
                 request = self._request_for(segments[len(answers)])
                 row.characters = request.characters_counted
                 segment = request.segment
-                known = known_answers.get(segment.index) if known_answers else None
+                known_answer = known_answers.get(segment.index) if known_answers else None
                 try:
-                    answer = known or await self._buy(row, request)
+                    answer = known_answer or await self._buy(row, request)
                 except PermanentError as error:
                     segments = self._cut_finer(segments, segment, error)
                 else:

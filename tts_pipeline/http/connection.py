@@ -77,7 +77,7 @@ class RequestCycle:
     ``head`` and ``body`` are None until the answer's head is read; interim answers (1xx) do not count. ``body_bytes``
     is the number of its bytes so far; ``overhead_bytes`` counts heads, trailers and chunk extensions since the last of
     them, or since the request. ``is_early``: the head came before the whole request had left. ``is_doubtful``: the
-    answer may be another request's. ``take`` gets the answer when it is whole, and ``taken`` is the answer that it got.
+    answer may be another request's. ``take`` gets the answer when it is whole, and ``reply`` is the answer that it got.
     """
 
     ended: asyncio.Future[None]
@@ -93,15 +93,15 @@ class RequestCycle:
     is_doubtful: bool = False
     error: Exception | None = None
     take: TakeResponse | None = None
-    taken: Response | None = None
+    reply: Response | None = None
 
     def response(self) -> tuple[Response, ContentDecoder | None]:
         """Return the complete answer, and what inflates its body; None for a body that is not compressed."""
         head = self.head
         assert head is not None
         assert self.body is not None
-        if self.taken is not None:
-            return self.taken, head.decoder
+        if self.reply is not None:
+            return self.reply, head.decoder
         return Response(head.status, head.headers, self.body.read_nowait(), head.is_delimited), head.decoder
 
     def end(self, error: Exception | None = None) -> None:
@@ -114,8 +114,8 @@ class RequestCycle:
         """Hand over an answer that surely belongs to its request and that nothing more has to be done to."""
         if self.is_doubtful or self.head is None or self.head.decoder is not None or not self.head.is_delimited:
             return False
-        self.taken, _ = self.response()
-        return take(self.taken, self.ended)
+        self.reply, _ = self.response()
+        return take(self.reply, self.ended)
 
 
 class _NoFlowControl(BaseProtocol):
@@ -328,9 +328,9 @@ class WatchedConnection(ResponseHandler):
             self._answers.feed_eof()
         except Exception as error:
             if cycle.body is not None:
-                lost = ClientPayloadError("the connection ended before the body")
-                lost.__cause__ = error
-                return lost
+                loss = ClientPayloadError("the connection ended before the body")
+                loss.__cause__ = error
+                return loss
         if cycle.body is not None and cycle.body.is_eof():
             return None
         return ClientOSError(*exc.args) if isinstance(exc, OSError) else ServerDisconnectedError()

@@ -143,11 +143,11 @@ class ConnectionPool(aiohttp.TCPConnector):
         now_s = monotonic()
         for key, connections in list(self._idle.items()):
             expired = [each for each in connections if now_s - each.idle_since_s > _KEEPALIVE_S]
-            kept = [each for each in connections if each not in expired and each.is_connected()]
+            remaining = [each for each in connections if each not in expired and each.is_connected()]
             for connection in expired:
                 connection.close()
-            self._idle[key] = kept
-            if not kept:
+            self._idle[key] = remaining
+            if not remaining:
                 del self._idle[key]
         if self._idle:
             oldest_s = min(connections[0].idle_since_s for connections in self._idle.values())

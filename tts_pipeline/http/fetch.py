@@ -94,11 +94,11 @@ class Fetcher:
         await self._transport.aclose()
 
     async def _follow(
-        self, first_url: str, known: Iterator[Response | TransientError], *, was_redirected: bool
+        self, first_url: str, first_outcomes: Iterator[Response | TransientError], *, was_redirected: bool
     ) -> Response:
         """Follow redirects to the audio; the outcome of the first request may be known."""
         url = first_url
-        outcome = next(known, None) or await self._try_get(url)
+        outcome = next(first_outcomes, None) or await self._try_get(url)
         for _ in range(MAX_REDIRECTS):
             if (location := _location_of(outcome)) is None:
                 break

@@ -80,9 +80,9 @@ class RequestHeads:
         if head is not None and head.headers == headers:
             return head
         parts = _PLAIN_URL.fullmatch(url)
-        near = None if parts is None else self._by_origin.get((method, parts["origin"]))
-        if parts is not None and near is not None and near.headers == headers:
-            return near.for_target(parts["path"] + (parts["query"] or "").replace("%2F", "/"))
+        neighbour = None if parts is None else self._by_origin.get((method, parts["origin"]))
+        if parts is not None and neighbour is not None and neighbour.headers == headers:
+            return neighbour.for_target(parts["path"] + (parts["query"] or "").replace("%2F", "/"))
         head = self._build(method, url, headers)
         _keep(self._by_url, (method, url), head)
         if parts is not None:

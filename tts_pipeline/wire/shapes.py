@@ -74,8 +74,7 @@ def parse_response(response: Response) -> ParsedResponse:
 
 def _parse_shape(response: Response) -> ParsedResponse:
     """Parse an answer other than an object by the first shape that fits; a new shape is one more branch here."""
-    if len(response.body) > UNCHECKED_BYTES:
-        _check_size(response)
+    _check_size(response)
     if response.status in REDIRECTS and response.headers.get("location"):
         return ParsedResponse(*audio_at_url(response.headers["location"]), request_id=response.request_id)
     if not 200 <= response.status < 300:
@@ -117,7 +116,7 @@ def _json_values(response: Response) -> Iterator[object]:
 
 
 def _check_size(response: Response) -> None:
-    if not (_is_text(response) or _is_object(response)):
+    if len(response.body) <= UNCHECKED_BYTES or not (_is_text(response) or _is_object(response)):
         return
     try:
         check_text(response.body)
@@ -145,8 +144,7 @@ def _is_text(response: Response) -> bool:
 def _parse_object(response: Response) -> ParsedResponse:
     if len(response.body) > MIN_INLINE_BYTES and (result := _parse_inline_audio(response)) is not None:
         return result
-    if len(response.body) > UNCHECKED_BYTES:
-        _check_size(response)
+    _check_size(response)
     try:
         payload = parse_json(response.body)
     except ValueError:
