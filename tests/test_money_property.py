@@ -293,7 +293,7 @@ KEEPERS: Sequence[tuple[Any, str, str, str]] = [
     (DatasetSpend.by_part, ".add(claim_cost(claim))", "", "others"),
     (journal_cost, "settlement or attempt", "attempt", "replay"),
     (_apply_settlement, "= (attempt, settlement)", "= (attempt, None)", "replay"),
-    (_attempt_table, "list(replay.attempts.values())", "list(replay.attempts.values())[1:]", "usage"),
+    (_attempt_table, "list(replay.attempts.values())", "list(replay.attempts.values())[:1]", "usage"),
     (_attempt_table, "end or _unknown_end(attempt)", "_unknown_end(attempt)", "usage"),
     (_unknown_end, "cost_upper_bound=attempt.cost_upper_bound", "cost_upper_bound=None", "usage"),
     (_column_sums, "cost_upper_bound=total_cost(costs)", "cost_upper_bound=total_cost(confirmed)", "usage"),
