@@ -34,6 +34,16 @@ def test_hashes_are_looked_up_among_sorted_ones() -> None:
     assert found.tolist() == [False, True, False, True, True, False, False]
 
 
+@pytest.mark.parametrize("step", [1, 64, 1_000, 2**22])
+def test_numbers_spread_over_all_partitions(tmp_path: Path, step: int) -> None:
+    """Also ids whose lower bits are alike, as those with a time and a counter: memory holds one partition at a time."""
+    with HashPartitions(tmp_path, memory_records=1_000) as partitions:
+        partitions.add(np.arange(64_000) * step)
+        sizes = [len(partition) for partition in partitions.partitions()]
+    assert (len(sizes), sum(sizes)) == (PARTITIONS, 64_000)
+    assert max(sizes) < 1_500
+
+
 def test_what_fits_into_memory_touches_no_disk(tmp_path: Path) -> None:
     """A scratch folder is made only for records beyond memory, and is empty afterwards."""
     scratch = tmp_path / "new" / "scratch"

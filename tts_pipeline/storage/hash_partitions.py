@@ -16,6 +16,9 @@ from tts_pipeline.storage.store import storage_errors
 PARTITIONS = 64
 MEMORY_RECORDS = 1_000_000
 
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+"""2**64 by the golden ratio: multiplied by it, neighbouring numbers and multiples of one number spread evenly."""
+
 Records = npt.NDArray[Any]
 SortedHashes = npt.NDArray[np.int64]
 """Hashes in ascending order, each once: 8 bytes of memory each."""
@@ -63,7 +66,9 @@ class HashPartitions(ExitStack):
     def _spill(self) -> None:
         records = self._buffer[: self._records]
         hashes = records["key"] if records.dtype.names else records
-        partition = hashes.astype(np.uint8) % PARTITIONS  # sorted ten times as fast as 64 bits
+        # By the product's upper bits: the hash of a number is itself, and numbered ids may share their lower bits.
+        upper_bits = hashes.astype(np.uint64) * _ODD >> np.uint64(64 - PARTITIONS.bit_length() + 1)
+        partition = upper_bits.astype(np.uint8)  # sorted ten times as fast as 64 bits
         order = np.argsort(partition, kind="stable")
         ends = np.searchsorted(partition[order], np.arange(PARTITIONS), side="right")
         with storage_errors(f"keeping hashes of {self._records:,} rows"):
