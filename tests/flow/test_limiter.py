@@ -236,10 +236,11 @@ def test_probes_are_of_different_rows() -> None:
 
 
 def test_a_long_outage_stops_everybody() -> None:
-    """After ``max_outage_s``, whether rows wait, sleep or fail."""
+    """After ``max_outage_s``, whether rows wait, sleep or fail; the next probe is not sent any more."""
 
     async def main(limiter: Limiter) -> list[object]:
         async def serve(_: RetryState, __: int) -> None:
+            assert limiter.policy.stop_reason is None
             await asyncio.sleep(0.1)
             raise broken()
 

@@ -204,8 +204,7 @@ class Limiter:
         if self.in_flight >= policy.max_in_flight or self.in_flight >= budget.max_in_flight:
             return None
         now_s = self._clock.monotonic_s()
-        if policy.is_paced and (delay_s := policy.delay_s(now_s)) > 0:
-            self._set_timer(now_s, delay_s)
+        if policy.is_paced and not self._is_due(now_s):
             return None
         attempt = make_attempt()
         if not budget.has_room_beside(attempt) or not budget.reserve(attempt):
@@ -215,6 +214,13 @@ class Limiter:
             policy.on_sent(row, now_s)
         self.in_flight += 1
         return Permit(self, row, attempt, now_s)
+
+    def _is_due(self, now_s: float) -> bool:
+        """Return whether an attempt may be sent now; set the timer if it may be sent later."""
+        delay_s = self.policy.delay_s(now_s)
+        if delay_s > 0:
+            self._set_timer(now_s, delay_s)
+        return delay_s <= 0 and self.policy.stop_reason is None  # a too long outage stops the run just here
 
     def _stop_if_never_fits(self, attempt: Attempt) -> None:
         refusal = self._budget.refusal(attempt)
