@@ -34,7 +34,7 @@ from tts_pipeline.client.client import SpeechClient
 from tts_pipeline.http.connection import WatchedConnection
 from tts_pipeline.job import run_job, workers
 
-MAX_FRAMES, MAX_FUNCTIONS, MAX_FILES, MAX_ROOM_CHANGES = 8, 220, 50, 90
+MAX_FRAMES, MAX_FUNCTIONS, MAX_FILES, MAX_ROOM_CHANGES = 8, 180, 48, 70
 """The maxima of a row's figures."""
 
 _ROWS, _WATCHED_ROW = 60, 50
