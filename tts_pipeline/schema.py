@@ -214,11 +214,7 @@ def _money_array(values: Sequence[Any]) -> pa.Array:
     try:
         return pa.array(values, MONEY)
     except (pa.ArrowTypeError, pa.ArrowInvalid):  # text, or an amount that is too large
-        texts = [None if value is None else str(value) for value in values]
-    try:
-        return pa.array(texts, pa.string()).cast(MONEY)
-    except pa.ArrowInvalid:
-        texts = [None if text is None else str(min(Decimal(text), _MAX_MONEY)) for text in texts]
+        texts = [None if value is None else str(min(Decimal(value), _MAX_MONEY)) for value in values]
         return pa.array(texts, pa.string()).cast(MONEY)
 
 

@@ -56,7 +56,7 @@ def action_for(policy: QualityPolicy, flags: Collection[str]) -> QualityAction:
     """Return the strongest action of a policy for some flags."""
     if not flags:
         return "keep"
-    actions = {policy.actions.get(flag, "keep") for flag in flags}
+    actions = tuple(map(policy.actions.get, flags))
     return "reject" if "reject" in actions else "retry" if "retry" in actions else "keep"
 
 
