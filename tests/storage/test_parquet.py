@@ -17,7 +17,15 @@ import pytest
 from tts_pipeline.errors import StorageError
 from tts_pipeline.schema import USAGE
 from tts_pipeline.storage.open_store import open_store
-from tts_pipeline.storage.parquet import conform_columns, open_parquet, read_columns, size_and_hash, write_tables
+from tts_pipeline.storage.page_headers import read_page_headers
+from tts_pipeline.storage.parquet import (
+    conform_columns,
+    open_parquet,
+    parquet_writer,
+    read_columns,
+    size_and_hash,
+    write_tables,
+)
 
 PACKAGE = Path(__file__).parents[2] / "tts_pipeline"
 TABLE = pa.table({"a": [1, 2, 3], "b": ["x", None, "y"]})
@@ -95,3 +103,16 @@ def test_metadata_that_are_not_utf8_are_left_out() -> None:
     field = pa.field("segment", pa.int16(), metadata={b"key": b"\xff\xfe"})
     table = pa.table([pa.array([1, 2], pa.int16())], schema=pa.schema([field], metadata={b"prices": b"\xff\xfe"}))
     assert pl.DataFrame(conform_columns(table, ["segment"], USAGE, "x"))["segment"].to_list() == [1, 2]
+
+
+def test_a_column_of_audio_has_pages_of_about_a_megabyte(tmp_path: Path) -> None:
+    """Not one page for a row group, which would be built in memory as a whole."""
+    path = tmp_path / "audio.parquet"
+    table = pa.table({"audio": [bytes(20_000)] * 400})
+    with parquet_writer(path, table.schema, raw_leaves=("audio",)) as writer:
+        writer.write_table(table)
+    chunk = pq.read_metadata(path).row_group(0).column(0)
+    data, start = path.read_bytes(), chunk.data_page_offset
+    pages = list(read_page_headers(lambda at, size: data[at : at + size], start, start + chunk.total_compressed_size))
+    assert len(pages) > 1
+    assert max(page.unpacked_bytes for page in pages) < 2_000_000
