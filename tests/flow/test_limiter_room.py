@@ -30,13 +30,13 @@ def test_rows_are_invited_where_a_slot_is_free_and_its_worker_did_not_take_it_ag
                 await run_row(limiter, serve)
 
         is_failing = False
-        assert limiter.has_room()
+        assert limiter.room() > 0
         await run_row(limiter, serve)
         await asyncio.sleep(0)
-        assert (limiter.has_room(), offers.pop()) == (True, (0, 8))
+        assert (limiter.room(), offers.pop()) == (8, (0, 8))
         workers = [asyncio.create_task(serve_rows(rows)) for rows in (3, 3, 3, 3, 3, 3, 2, 1)]
         await asyncio.sleep(0.5)
-        assert not limiter.has_room()
+        assert limiter.room() == 0
         await asyncio.gather(*workers)
         await asyncio.sleep(0)
         taken, offers[:] = list(offers), []
@@ -57,7 +57,7 @@ def test_with_few_slots_no_row_is_rejected_for_a_failure_that_every_row_meets() 
 
     async def main(limiter: Limiter) -> tuple[list[int], list[int]]:
         queue = WorkQueue[int](9)
-        queue.has_room, limiter.on_room = limiter.has_room, queue.offer
+        queue.room, limiter.on_room = limiter.room, queue.offer
         rejected, stopped = list[int](), list[int]()
 
         async def work() -> None:

@@ -49,25 +49,25 @@ async def test_a_feeder_goes_on_when_half_of_the_queue_is_taken() -> None:
 
 async def test_an_item_is_taken_only_where_there_is_room() -> None:
     """A taker that finds none waits, also for the end, until room is offered; so many go on as there is room for."""
-    queue, room = WorkQueue[int](8), 0
+    queue, slots = WorkQueue[int](8), 0
     taken: list[int | None] = []
 
-    def has_room() -> bool:
-        return room > len(taken)
+    def room() -> int:
+        return slots - len(taken)
 
     async def take() -> None:
         taken.append(await queue.get())
 
-    queue.has_room = has_room
+    queue.room = room
     takers = [asyncio.ensure_future(take()) for _ in range(4)]
     for item in (1, 2, 3, None):
         await queue.put(item)
     await _turns()
     assert taken == []
-    for room in (1, 3, 4):
-        queue.offer(room)
+    for slots in (1, 3, 4):
+        queue.offer(slots)
         await _turns()
-        assert taken == [1, 2, 3, None][:room]
+        assert taken == [1, 2, 3, None][:slots]
     await asyncio.gather(*takers)
 
 

@@ -57,11 +57,7 @@ class Limiter:
         """Count a row as active while the block runs: ``with limiter.admit() as row: ...``."""
         return Admission(self, RetryState())
 
-    def has_room(self) -> bool:
-        """Return whether one more row should begin."""
-        return self._room() > 0
-
-    def _room(self) -> int:
+    def room(self) -> int:
         """Return how many more rows should begin; 0 or less is none.
 
         In the calm, a row that begins while all slots are taken would only wait, and each slot would be handed from
@@ -77,7 +73,7 @@ class Limiter:
 
     def _offer_room(self) -> None:
         self._is_offering = False
-        if (room := self._room()) > 0:
+        if (room := self.room()) > 0:
             self.on_room(room)
 
     def try_permit(self, row: RetryState, make_attempt: MakeAttempt) -> Permit | None:
@@ -170,7 +166,7 @@ class Limiter:
         if error is not None or not self.policy.is_calm:
             self._learn(permit, error)
         self._free_slot()
-        if not self._is_offering and self.has_room():
+        if not self._is_offering and self.room() > 0:
             self._is_offering = True  # later, because the row's worker usually takes the slot again in this turn
             asyncio.get_running_loop().call_soon(self._offer_room)
 

@@ -130,7 +130,7 @@ class Runner:
                 guard=RejectGuard(self._max_rejects()),
             )
             self._pool.on_reuse = self._count_reuse
-            self._pool.queue.has_room, client.limiter.on_room = client.limiter.has_room, self._pool.queue.offer
+            self._pool.queue.room, client.limiter.on_room = client.limiter.room, self._pool.queue.offer
             with self._stop.subscribe(self._stop_pool):
                 feed_task = asyncio.create_task(self._feed(parts))
                 await self._pool.run()

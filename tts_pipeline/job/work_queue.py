@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -13,7 +14,7 @@ Item = TypeVar("Item")
 class WorkQueue(Generic[Item]):
     """Holds up to ``max_items`` items; None is the end. For one event loop.
 
-    An item is taken only while ``has_room`` returns True; whoever makes room calls ``offer``.
+    An item is taken only while ``room`` returns more than 0; whoever makes room calls ``offer``.
 
     A feeder that finds the queue full goes on when half of it is taken. An ``asyncio.Queue`` wakes its feeder for each
     item that a worker takes, which is a task's wake-up for each row.
@@ -21,7 +22,7 @@ class WorkQueue(Generic[Item]):
 
     def __init__(self, max_items: int) -> None:
         self._max_items = max_items
-        self.has_room: Callable[[], bool] = lambda: True
+        self.room: Callable[[], int] = lambda: sys.maxsize
         self._items: deque[Item | None] = deque()
         self._takers: deque[asyncio.Future[None]] = deque()
         self._feeders: list[asyncio.Future[None]] = []
@@ -43,12 +44,12 @@ class WorkQueue(Generic[Item]):
     def put_nowait(self, item: Item | None) -> None:
         """Add an item, even beyond ``max_items``."""
         self._items.append(item)
-        if self._takers and self.has_room():
+        if self._takers and self.room() > 0:
             self._wake_taker()
 
     async def get(self) -> Item | None:
         """Take the next item, or wait for it; None is the end of the queue, or of a queue that was closed."""
-        while not self._is_closed and not (self._items and self.has_room()):
+        while not self._is_closed and not (self._items and self.room() > 0):
             taker: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._takers.append(taker)
             try:
