@@ -83,6 +83,28 @@ def test_the_claim_is_never_below_what_may_be_spent(spent: list[tuple[int, Decim
     asyncio.run(spend())
 
 
+def test_attempts_that_are_reserved_while_a_claim_is_raised_are_covered_too() -> None:
+    """They fit into the present claim; what was spent meanwhile may be less, and the raised claim is not lower."""
+    other = _attempt(3, 5, "100")
+
+    class _BusyStore(_MemoryStore):
+        def write(self, name: str, data: bytes, *, durable: bool = True) -> None:
+            super().write(name, data)
+            if is_raising and high_water.try_reserve(other):
+                bounds.append(_claimed(self).cost_upper_bound)
+
+    bounds, is_raising = list[Decimal | None](), False
+    high_water = _high_water(_BusyStore(Path("nowhere")), [BY_TOKEN])
+    large = _attempt(1, 5, "100")
+    asyncio.run(high_water.reserve(large))
+    high_water.settle(large, settlement_of(large, cost=Decimal(1), cost_upper_bound=Decimal(1)))
+    is_raising = True
+    asyncio.run(high_water.reserve(_attempt(2, 11, "1")))
+    (bound,) = bounds
+    assert bound is not None
+    assert bound >= 101
+
+
 def test_the_first_claim_is_what_the_rows_are_counted_at(tmp_path: Path) -> None:
     """A price by characters gives its cost; a price by tokens does not; the claim names its invocation."""
     store = LocalStore(tmp_path)

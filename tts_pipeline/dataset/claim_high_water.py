@@ -127,8 +127,10 @@ class ClaimHighWater:
         if self._pool is not None:
             return self._pool.draw(self, needed)
         minimum, headroom = self.minimum_and_headroom(needed)
-        self.write(minimum.plus(headroom))
-        self.claim_bound = minimum.plus(headroom)
+        # Not below the present claim, which other attempts may use up during the write.
+        bound = _maximum(self.claim_bound, minimum.plus(headroom))
+        self.write(bound)
+        self.claim_bound = bound
         return True
 
 
