@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import platformdirs
-import polars as pl
 import pytest
 
 import tts_pipeline as tts
@@ -23,7 +22,10 @@ from tts_pipeline.frames.call_store import ABANDONED_S, CallStore
 from tts_pipeline.job import CancelToken
 from tts_pipeline.storage.local_store import LocalStore
 
-ROWS = pl.DataFrame({"utterance_id": ["0"], "text": ["Hello."]})
+
+@pytest.fixture(autouse=True)
+def _tidy_after_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(call_store, "TIDY_EVERY_S", 0.0)
 
 
 def _calls(folder: Path) -> list[Path]:
@@ -50,23 +52,20 @@ def test_a_call_that_ended_leaves_its_bill_and_its_answers(tone_service: LocalSe
 
 
 def test_a_call_that_was_stopped_is_found_again(tmp_path: Path) -> None:
-    """By its rows and what determines the result; a call of other rows, or of another kind, is another one."""
+    """By the hash of its rows and of what determines the result."""
     store = CallStore(tmp_path)
-    with store.open_call(ROWS, "kind") as call:
+    with store.open_call("hash") as call:
         (call.path / "journal").touch()
-    with store.open_call(ROWS, "kind") as again:
+    with store.open_call("hash") as again:
         assert (again.path / "journal").exists()
-    with (
-        store.open_call(ROWS, "other kind") as other,
-        store.open_call(ROWS.with_columns(text=pl.lit("Hallo.")), "kind") as third,
-    ):
-        assert len({call.path, other.path, third.path}) == 3
+    with store.open_call("other hash") as other:
+        assert call.path != other.path
 
 
 def test_the_same_call_at_the_same_time_is_made_apart(tmp_path: Path) -> None:
     """And leaves nothing to go on with."""
     store = CallStore(tmp_path)
-    with store.open_call(ROWS, "kind") as call, store.open_call(ROWS, "kind") as beside:
+    with store.open_call("hash") as call, store.open_call("hash") as beside:
         assert call.path != beside.path
     assert not beside.path.exists()
     assert call.path.exists()
@@ -109,6 +108,18 @@ def test_a_finished_call_is_stripped_to_its_usage(tone_service: LocalService, tm
     os.utime(killed, (0, 0))
     tts.synthesize(line_frame(2), voice="Cherry", **call_arguments(tone_service, tmp_path))
     assert (recent.exists(), killed.exists()) == (True, False)
+
+
+def test_a_process_tidies_its_store_now_and_then(
+    tone_service: LocalService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After its first call, and not after each."""
+    monkeypatch.setattr(call_store, "TIDY_EVERY_S", patience(600))
+    monkeypatch.setattr(call_store, "CACHE_BYTES", 0)
+    cache = FileCache(LocalStore(tmp_path / "frames" / "answers"))
+    for count in (0, 1):
+        tts.synthesize(line_frame(count + 1), voice="Cherry", **call_arguments(tone_service, tmp_path))
+        assert len(list(cache.keys())) == 2 * count
 
 
 def test_audio_is_kept_up_to_a_size(

@@ -21,6 +21,10 @@ ROWS = 2_000
 IN_FLIGHT = 16
 
 
+KILL_AFTER_S = (0.0, 0.002, 0.005, 0.01, 0.02, 0.04, 0.08)
+"""From the charge for a call's only request, through its answer, its bill and its end."""
+
+
 def _start(local: LocalService, folder: Path, rows: int, *, until: int) -> subprocess.Popen[str]:
     """Start a call in a process of its own, and wait until so many rows are charged."""
     command = [sys.executable, "-m", "tests.frames.speak", local.url, str(folder), str(rows)]
@@ -79,3 +83,31 @@ def test_a_killed_call_that_nobody_makes_again_stays_on_the_bill(emulator: Start
     bill, usage = local.bill(), tts.usage_of(work_dir=tmp_path)
     assert usage.height >= bill["received"]
     assert usage["characters_billed"].sum() <= bill["characters"] <= usage["characters_upper_bound"].sum()
+
+
+def test_a_call_of_one_row_is_killed_at_any_instant(emulator: StartEmulator, tmp_path: Path) -> None:
+    """The same call buys at most once more, and every request is on the bill once."""
+    local = emulator(voice_mode="tone", tone_bytes=4_000, latency_ms=20)
+    for kill_after_s in KILL_AFTER_S:
+        local.reset_bill()
+        folder = tmp_path / str(kill_after_s)
+        process = _start(local, folder, 1, until=1)
+        time.sleep(kill_after_s)
+        process.kill()
+        process.communicate()
+        tts.synthesize(line_frame(1), voice="Cherry", **call_arguments(local, folder))
+        bill, usage = local.bill(), tts.usage_of(work_dir=folder)
+        assert usage.height == bill["received"] <= 2
+        assert usage["attempt_id"].n_unique() == usage.height
+        assert usage["characters_billed"].sum() <= bill["characters"] <= usage["characters_upper_bound"].sum()
+
+
+def test_equal_calls_of_two_processes(emulator: StartEmulator, tmp_path: Path) -> None:
+    """Neither waits for the other, and the bill has what both bought."""
+    local = emulator(voice_mode="tone", tone_bytes=4_000, latency_ms=200)
+    processes = [_start(local, tmp_path, 1, until=0) for _ in range(2)]
+    outputs = [process.communicate(timeout=patience(30)) for process in processes]
+    assert [output for output, _ in outputs] == ["0 without audio\n"] * 2, outputs
+    usage = tts.usage_of(work_dir=tmp_path)
+    assert usage.height == local.bill()["received"] <= 2
+    assert not list((tmp_path / "frames" / "calls").glob("*/"))

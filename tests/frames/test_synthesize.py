@@ -7,6 +7,7 @@ import doctest
 import gc
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, assert_type
@@ -173,6 +174,35 @@ def test_mistakes_are_told_before_anything_is_sent(
     with pytest.raises(ConfigurationError, match=match):
         tts.synthesize(frame, **arguments, **call_arguments(tone_service, tmp_path))
     assert tone_service.bill()["received"] == 0
+
+
+def test_many_threads_call_at_once(tone_service: LocalService, tmp_path: Path) -> None:
+    """Each gets its own rows, and the bill has every request once."""
+    arguments = call_arguments(tone_service, tmp_path)
+
+    def speak(number: int) -> pl.DataFrame:
+        spoken: pl.DataFrame = tts.synthesize(line_frame(20)[number : number + 1], voice="Cherry", **arguments)
+        return spoken
+
+    with ThreadPoolExecutor(8) as threads:
+        spoken = list(threads.map(speak, range(20)))
+    assert [frame["text"][0] for frame in spoken] == line_frame(20)["text"].to_list()
+    assert pl.concat(spoken)["audio"].null_count() == 0
+    assert tts.usage_of(work_dir=tmp_path).height == tone_service.bill()["received"] == 20
+
+
+def test_a_failed_call_leaves_the_next_as_it_was(emulator: StartEmulator, tmp_path: Path) -> None:
+    """A service that dies between two calls, and one that refuses all, fail their own call alone."""
+    local, refusing = emulator(voice_mode="tone"), emulator(voice_mode="tone", required_key="made-up")
+    arguments = call_arguments(local, tmp_path)
+    tts.synthesize(line_frame(1), voice="Cherry", **arguments)
+    with pytest.raises(FatalError):
+        tts.synthesize(line_frame(2), voice="Cherry", **call_arguments(refusing, tmp_path))
+    assert tts.synthesize(line_frame(3), voice="Cherry", **arguments)["audio"].null_count() == 0
+    local.kill()
+    hasty = call_arguments(local, tmp_path, limits={"max_attempts": 1, "max_outage_s": 0.1})
+    with pytest.raises((FatalError, StoppedError)):
+        tts.synthesize(line_frame(4), voice="Cherry", **hasty)
 
 
 def test_it_can_be_awaited(tone_service: LocalService, tmp_path: Path) -> None:

@@ -39,9 +39,9 @@ from tts_pipeline.flow.limiter import Limiter
 from tts_pipeline.flow.pacer import Pacer
 from tts_pipeline.flow.retry_policy import RetryPolicy
 from tts_pipeline.http.fetch import Fetcher
+from tts_pipeline.http.kept_transports import KeptTransports
 from tts_pipeline.http.timeouts import Timeouts
 from tts_pipeline.http.tls import check_certificates
-from tts_pipeline.http.transport import Transport
 from tts_pipeline.log import logger
 from tts_pipeline.models import Speech, Utterance
 from tts_pipeline.text import check_speakable
@@ -73,6 +73,7 @@ class SpeechClient:
         unspeakable: Whether texts with nothing to say are sent (``keep``) or rejected.
         clock: The time, and the way to wait.
         random: The source of jitter.
+        transports: Connections that outlive the client, in the same event loop; None closes them with the client.
 
     Raises:
         ConfigurationError: The audio settings are impossible, the key cannot be sent or would travel in clear text off
@@ -92,6 +93,7 @@ class SpeechClient:
         unspeakable: UnspeakableAction = UNSPEAKABLE,
         clock: Clock | None = None,
         random: Random | None = None,
+        transports: KeptTransports | None = None,
     ) -> None:
         limits = _with_card_rate(card, limits or Limits())
         clock = clock or Clock()
@@ -103,11 +105,13 @@ class SpeechClient:
         retry_policy = RetryPolicy(limits, random or Random(), self._limiter.sleep)
         authorization, route = _authorization(service), route_of(service, environment())
         check_certificates(route)
-        self._transport = Transport(timeouts, authorization=authorization, key_header=service.key_header, route=route)
+        self._closes_transports = transports is None
+        self._transports = transports or KeptTransports()
+        transport = self._transports.transport(timeouts, authorization, service.key_header, route)
         self._fetcher = Fetcher(service.base_url, timeouts, retry_policy, clock, route=route)
         self._is_rehearsal = service.name == LOCAL
         self._meter = Meter(card, clock, service)
-        self._exchange = Exchange(self._transport, self._fetcher, Redactor([service.api_key, *route.passwords]))
+        self._exchange = Exchange(transport, self._fetcher, Redactor([service.api_key, *route.passwords]))
         self._audio = audio or AudioSettings()
         self._keeps_unspeakable = unspeakable == "keep"
         check_settings(self._audio)
@@ -133,7 +137,8 @@ class SpeechClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._limiter.close()
-        await self._transport.aclose()
+        if self._closes_transports:
+            await self._transports.aclose()
         await self._fetcher.aclose()
 
     @property

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import pyarrow as pa
@@ -16,7 +16,13 @@ from msgspec.structs import asdict
 
 from tts_pipeline.dataset.active_part import PartRows
 from tts_pipeline.dataset.claims import claim_name, claim_names
-from tts_pipeline.dataset.existing_speech import ExistingSpeech, open_existing_speech, read_existing_speech, speech_name
+from tts_pipeline.dataset.existing_speech import (
+    NO_SPEECH,
+    ExistingSpeech,
+    open_existing_speech,
+    read_existing_speech,
+    speech_name,
+)
 from tts_pipeline.dataset.names import file_names, part_name
 from tts_pipeline.dataset.price_rows import distinct_prices
 from tts_pipeline.dataset.speech_file import BlobReader, regroup, speech_columns, speech_writer, split_row_groups
@@ -65,6 +71,13 @@ class _MarkerDraft:
         self.totals.speech += len(speeches)
         self.totals.audio_ms += sum(speech.duration_ms for speech in speeches)
         self.totals.reused += sum(speech.deduplicated_from is not None for speech in speeches)
+
+
+class PartTables(NamedTuple):
+    """The speech and the rejects of a part, each in source order."""
+
+    speech: pa.Table
+    rejects: pa.Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +150,20 @@ class PartCommitter:
         self._write_marker(rows, replays, draft)
         self._remove_claims(rows.number, replays)
         return draft.totals
+
+    def collect_part(self, rows: PartRows, replays: Sequence[Replay]) -> PartTables:
+        """Publish the usage of a part whose rows are all speech or rejected; return its other tables. Blocking.
+
+        Raises:
+            StorageError: The destination failed; nothing is lost, and the caller may collect again.
+        """
+        part = _PartContents(rows, _merge_records(replays), NO_SPEECH)
+        self.suspend_part(rows, replays)
+        speech_rows, reject_rows = part.divide()
+        return PartTables(
+            pa.concat_tables([self._speech_schema.empty_table(), *self._speech_tables(part, speech_rows)]),
+            pa.concat_tables([self._rejects_schema.empty_table(), *self._reject_tables(part, reject_rows)]),
+        )
 
     def commit_usage(self, rows: PartRows, replays: Sequence[Replay]) -> dict[str, UsageFile | None]:
         """Publish the usage of journals that receive no more records; a published usage file stays as it is.

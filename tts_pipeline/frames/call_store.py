@@ -4,7 +4,7 @@
 
     <work_dir, or the user's state directory>/frames/
       answers/              the reuse store, at most ``CACHE_BYTES``
-      calls/<identity>/     a running or stopped call: frame.parquet, and the dataset that is made from it
+      calls/<identity>/     a running or stopped call: a dataset with its journals and its usage
       calls/once-<id>/      the same for a call without reuse, or beside an equal running call: never continued
       usage/<id>/           a finished call: its descriptor and its usage, as in any dataset
 
@@ -13,7 +13,6 @@ A call is a job, with a job's journals, budget and usage. The same call, made ag
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import threading
@@ -24,8 +23,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import polars as pl
-
 from tts_pipeline.cache.file_cache import FileCache, evict
 from tts_pipeline.dataset.claims import Claim
 from tts_pipeline.dataset.descriptor import DESCRIPTOR_FILE
@@ -33,7 +30,6 @@ from tts_pipeline.dataset.recovery import commit_all_usage
 from tts_pipeline.dataset.usage_files import committed_journals, open_claims
 from tts_pipeline.errors import StorageError
 from tts_pipeline.job.folders import WORK_FOLDER, locks_dir_of
-from tts_pipeline.source.frame_stream import FILE_NAME, write_stream
 from tts_pipeline.storage.file_lock import FileLock
 from tts_pipeline.storage.lease import Leases
 from tts_pipeline.storage.local_store import LocalStore
@@ -47,6 +43,9 @@ CACHE_BYTES = 10 * 1024**3
 ABANDONED_S = 30 * 86_400
 """A call that was not continued for so long is closed: its usage is kept, its audio is not."""
 
+TIDY_EVERY_S = 600.0
+"""A process looks for what can be removed after its first call, and then at most once in so long."""
+
 _STRIP_S = 60.0
 """A finished call that still has all its files after so long is no longer being stripped by the thread that began."""
 
@@ -54,6 +53,7 @@ _ONCE = "once-"
 _ANSWERS = "answers"
 _DATASET = "dataset"
 _USAGE = "usage"
+_tidied_at_s: dict[Path, float] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +63,8 @@ class CallDirectory:
     path: Path
 
     @property
-    def source(self) -> Path:
-        """The file of the rows to speak."""
-        return self.path / FILE_NAME
-
-    @property
     def dataset(self) -> Path:
-        """The dataset that is made from the rows."""
+        """The dataset of the call, which holds no speech."""
         return self.path / _DATASET
 
     def lock(self) -> FileLock:
@@ -98,48 +93,50 @@ class CallStore:
         FileCache(LocalStore(folder)).create()
         return folder
 
-    def evict_oldest(self) -> None:
-        """Remove the oldest audio beyond ``CACHE_BYTES``. Blocking."""
-        evict(self.root / _ANSWERS, CACHE_BYTES)
+    def tidy(self) -> None:
+        """Remove the oldest audio beyond ``CACHE_BYTES``, and close abandoned calls, every ``TIDY_EVERY_S``. Blocking.
+
+        It looks at every file of the store: after years of calls, that takes longer than a call.
+        """
+        now_s = time.monotonic()
+        if now_s - _tidied_at_s.get(self.root, -TIDY_EVERY_S) >= TIDY_EVERY_S:
+            _tidied_at_s[self.root] = now_s
+            evict(self.root / _ANSWERS, CACHE_BYTES)
+            self._close_abandoned_calls()
 
     @contextmanager
-    def open_call(self, rows: pl.DataFrame, identity: str | None) -> Iterator[CallDirectory]:
+    def open_call(self, identity: str | None) -> Iterator[CallDirectory]:
         """Yield a call's folder: the existing one if the same call was stopped before, else a new one. Blocking.
 
-        ``identity`` is all that determines the result besides the rows; None is a call that is never continued.
+        ``identity`` is the hash of all that determines the result; None is a call that is never continued.
         """
         calls = self._make_folder("calls")
-        self._close_abandoned_calls()
         with ExitStack() as resources:
-            fresh = CallDirectory(calls / f"{_ONCE}{uuid.uuid4().hex}")
-            resources.enter_context(fresh.lock())
-            resources.callback(shutil.rmtree, fresh.path, ignore_errors=True)
-            with storage_errors(f"making the folder {fresh.path}"):
-                fresh.path.mkdir(mode=0o700)
-            content_hash = write_stream(rows, fresh.source)
-            if identity is not None:
-                name = hashlib.sha256(f"{content_hash} {identity}".encode()).hexdigest()
-                resumable = CallDirectory(calls / name)
-                if _try_lock(resumable, resources):
-                    if not resumable.path.exists():
-                        fresh.path.rename(resumable.path)
-                    os.utime(resumable.path)
-                    yield resumable
-                    return
-            resources.callback(self.close_call, fresh)
-            yield fresh
+            call = None if identity is None else CallDirectory(calls / identity)
+            if call is None or not _try_lock(call, resources):
+                call = CallDirectory(calls / f"{_ONCE}{uuid.uuid4().hex}")
+                resources.enter_context(call.lock())
+                resources.callback(self.close_call, call)
+            with storage_errors(f"making the folder {call.path}"):
+                call.path.mkdir(mode=0o700, exist_ok=True)
+                os.utime(call.path)
+            yield call
 
     def close_call(self, call: CallDirectory) -> None:
-        """Close a finished or abandoned call: keep its usage, remove the rest. Blocking."""
+        """Close an abandoned call: publish its usage, then keep only that. Blocking."""
         if call.dataset.exists():
             store = LocalStore(call.dataset)
             work_dir = call.dataset / WORK_FOLDER
             commit_all_usage(store, work_dir / "journals", Leases(store, locks_dir_of(store, work_dir)))
+        self.finish_call(call)
+
+    def finish_call(self, call: CallDirectory) -> None:
+        """Keep the published usage of a call, and remove the rest. Blocking."""
         with storage_errors(f"keeping the usage of {call.path}"):
             if (call.dataset / _USAGE).exists():
                 usage_dir = self._make_folder(_USAGE) / uuid.uuid4().hex
                 call.dataset.rename(usage_dir)
-                # Beside the caller: each of some 25 files and folders takes up to 2 ms.
+                # Beside the caller: each of some ten files and folders takes up to 2 ms.
                 threading.Thread(target=_strip_to_usage, args=[usage_dir], name="call-remover", daemon=True).start()
         shutil.rmtree(call.path, ignore_errors=True)
 
@@ -165,7 +162,7 @@ class CallStore:
 
     def _make_folder(self, name: str) -> Path:
         folder = self.root / name
-        if not is_writable(self.root):
+        if not folder.is_dir() and not is_writable(self.root):
             raise StorageError(f"the folder {self.root} cannot be written", hint="give a writable folder as `work_dir`")
         with storage_errors(f"making the folder {folder}"):
             folder.mkdir(exist_ok=True)

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
-import pyarrow as pa
 
 from tts_pipeline.card import Endpoint
 from tts_pipeline.catalog import AnyCatalog
 from tts_pipeline.config import AudioSettings, InputColumns
-from tts_pipeline.dataset.reader import DatasetReader
 from tts_pipeline.frames.call_store import CallDirectory, CallStore
 from tts_pipeline.frames.rows import ID, TEXT, empty_outcomes, outcomes_of
 from tts_pipeline.job import CancelToken, Job, Progress, RunOptions
-from tts_pipeline.job.api import run_unfinalized
+from tts_pipeline.job.api import run_in_memory
 from tts_pipeline.job.job import list_locations
 from tts_pipeline.models import Parameters
-from tts_pipeline.schema import TABLES, arrow_fields
-from tts_pipeline.storage.local_store import LocalStore
+from tts_pipeline.source.frame_stream import FILE_NAME
+from tts_pipeline.source.table_source import TableSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +52,19 @@ class FrameJob:
         """
         if rows.is_empty():
             return empty_outcomes()
-        identity = None if self.cache is None else self._identity()
-        with store.open_call(rows, identity) as directory:
-            report = run_unfinalized(self._job(directory), progress, stop)
-            if report.stopped is not None:
-                raise report.stopped
-            outcomes = outcomes_of(*(_read_table(directory.dataset, name) for name in ("speech", "rejects")))
-            store.close_call(directory)
+        content_sha256 = _content_hash(rows)
+        identity = None if self.cache is None else self._identity(content_sha256)
+        with store.open_call(identity) as directory:
+            source = TableSource(rows.to_arrow(compat_level=pl.CompatLevel.oldest()), content_sha256)
+            outcomes = outcomes_of(*run_in_memory(self._job(directory), source, progress, stop))
+            store.finish_call(directory)
         return outcomes
 
     def _job(self, directory: CallDirectory) -> Job:
         columns = InputColumns(TEXT, ID, parameters={name: name for name in self.column_parameters})
         locations = [*list_locations(self.options.reuse), *([] if self.cache is None else [self.cache])]
         return Job(
-            source=directory.source,
+            source=FILE_NAME,
             destination=directory.dataset,
             service=self.service,
             model=self.model,
@@ -78,14 +76,20 @@ class FrameJob:
             options=replace(self.options, reuse=locations, work_dir=None),
         )
 
-    def _identity(self) -> str:
-        """Return all that determines the result besides the rows; with a changed price it is another call, no error."""
+    def _identity(self, content_sha256: str) -> str:
+        """Return a hash of all that determines the result; with a changed price it is another call, no error."""
         job = self._job(CallDirectory(Path()))
-        terms = {"url": self.service.base_url, "prices": repr(job.card().prices)}
-        return json.dumps({**job.identity(self.fixed_parameters), **terms}, sort_keys=True)
+        terms = {"url": self.service.base_url, "prices": repr(job.card().prices), "rows": content_sha256}
+        identity = json.dumps({**job.identity(self.fixed_parameters), **terms}, sort_keys=True)
+        return hashlib.sha256(identity.encode()).hexdigest()
 
 
-def _read_table(folder: Path, table: str) -> pa.Table:
-    schema, dataset = pa.schema(arrow_fields(TABLES[table])), DatasetReader(LocalStore(folder))
-    pieces = [dataset.read(name, schema.names).cast(schema) for name in dataset.files(table)]
-    return pa.concat_tables([schema.empty_table(), *pieces])
+_HASHED_ROWS = 10_000
+
+
+def _content_hash(rows: pl.DataFrame) -> str:
+    """Return a hash of the values, names and types of a frame, whatever its chunks."""
+    digest = hashlib.sha256(repr(rows.schema).encode("utf-8", "surrogatepass"))
+    for piece in rows.iter_slices(_HASHED_ROWS):
+        digest.update(repr(piece.rows()).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()

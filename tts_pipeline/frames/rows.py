@@ -149,7 +149,8 @@ def with_outcomes(
 
 def outcomes_of(speech: pa.Table, rejects: pa.Table) -> pl.DataFrame:
     """Return the outcome of each utterance from a dataset's tables: the columns of ``RESULT_COLUMNS``."""
-    renamed_rejects = pl.DataFrame(rejects).rename({"failed_at": "created_at"})
+    reject_columns = rejects.select([column.name for column in REJECTS])  # without the input
+    renamed_rejects = pl.DataFrame(reject_columns).rename({"failed_at": "created_at"})
     return pl.concat([pl.DataFrame(speech), renamed_rejects], how="diagonal").select(RESULT_COLUMNS)
 
 

@@ -203,8 +203,7 @@ def synthesize(  # noqa: PLR0913 (public: the settings of a call are keyword arg
     counts = Progress()
     with show_progress(counts, progress):
         outcomes = frame_job.run(rows, store, counts, stop or CancelToken())
-    if cache and counts.totals.attempts:
-        store.evict_oldest()
+    store.tidy()
     return with_outcomes(table, rows, outcomes)
 
 

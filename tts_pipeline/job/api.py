@@ -14,6 +14,8 @@ from tts_pipeline.card import Endpoint
 from tts_pipeline.catalog import AnyCatalog
 from tts_pipeline.config import AudioSettings, InputColumns, Selection
 from tts_pipeline.dataset.active_part import Progress
+from tts_pipeline.dataset.commit import PartTables
+from tts_pipeline.dataset.descriptor import DESCRIPTOR_FILE
 from tts_pipeline.dataset.finalize import dataset_totals
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.deprecation import renamed_arguments
@@ -23,15 +25,18 @@ from tts_pipeline.job.execution import (
     finalize_job,
     recover_and_prepare,
     run_all_parts,
+    run_only_part,
     run_shard,
 )
+from tts_pipeline.job.gc_tuning import gc_tuned
 from tts_pipeline.job.job import Job, RunOptions, Shard, divide_into_shards
-from tts_pipeline.job.prepare import create_or_extend_dataset, prepare
+from tts_pipeline.job.prepare import create_or_extend_dataset, prepare, prepare_in_memory
 from tts_pipeline.job.prepared_job import PreparedJob
 from tts_pipeline.job.report import Report
 from tts_pipeline.job.sharding import limits_of_shard
 from tts_pipeline.job.stop import CancelToken
 from tts_pipeline.models import ParameterValue
+from tts_pipeline.source.parquet_source import Source
 
 if TYPE_CHECKING:
     from tts_pipeline.source.frame_stream import RowStream
@@ -142,12 +147,23 @@ def run_job(
         )
 
 
-def run_unfinalized(job: Job, progress: Progress, stop: CancelToken) -> Report:
-    """Run a job whose dataset is read at once and then given up: all parts are published, but it is not finalized."""
-    prepared = recover_and_prepare(job)
-    with prepared.leases:
-        prepared = create_or_extend_dataset(prepared)
-        return run_shard(prepared, Shard(0, 0, prepared.descriptor.parts), RunControl(progress, stop))
+def run_in_memory(job: Job, source: Source, progress: Progress, stop: CancelToken) -> PartTables:
+    """Run a job whose rows are in memory as one part, publish its usage, and return its speech and its rejects.
+
+    The destination belongs to this job alone, and the caller lets nobody else run it meanwhile. The journals stay.
+
+    Raises:
+        ConfigurationError: An argument is wrong; nothing was sent.
+        StoppedError: The job was stopped; the same call continues it.
+        FatalError: No row can succeed.
+        StorageError: The disk failed; the same call continues.
+    """
+    with gc_tuned():
+        prepared = prepare_in_memory(job, source)
+    for location in prepared.cache_locations:
+        location.create()
+    prepared.store.write(DESCRIPTOR_FILE, prepared.descriptor.to_json(), durable=False)
+    return run_only_part(prepared, RunControl(progress, stop))
 
 
 def plan(job: Job, max_shards: int = 1) -> list[Shard]:

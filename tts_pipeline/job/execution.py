@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from tts_pipeline.card import Endpoint
 from tts_pipeline.dataset.active_part import Progress
+from tts_pipeline.dataset.commit import PartTables
 from tts_pipeline.dataset.finalize import (
     committed_parts,
     dataset_totals,
@@ -129,6 +130,24 @@ def run_shard(prepared: PreparedJob, shard: Shard, control: RunControl) -> Repor
         reused_from=shard_run.reused_from,
         left_out=prepared.source.left_out,
     )
+
+
+def run_only_part(prepared: PreparedJob, control: RunControl) -> PartTables:
+    """Run a job of one part that nobody else runs; return its tables.
+
+    Raises:
+        BaseException: The reason of a stop; the journals keep everything.
+    """
+    from tts_pipeline.job.runner import Runner  # see ``_ShardRun.run``
+
+    control.progress.totals.rows = prepared.descriptor.rows
+    allowance = make_allowance(prepared, control.progress)
+    runner = Runner(prepared, _invocation(prepared), control.progress, allowance, control.stop)
+    reason = runner.run([0])
+    if reason is not None:
+        raise reason
+    (tables,) = runner.parts.tables
+    return tables
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from tts_pipeline.config import MIN_OPEN_PARTS, MIN_OPEN_ROWS_PER_REQUEST, OPEN_INPUT_BYTES
 from tts_pipeline.dataset.active_part import ActivePart, PartRows, PriorState, Progress
 from tts_pipeline.dataset.adoption import adopt_journals, remove_shipped_logs
-from tts_pipeline.dataset.commit import PartCommitter, finished_totals, marker_name, remove_journals
+from tts_pipeline.dataset.commit import PartCommitter, PartTables, finished_totals, marker_name, remove_journals
 from tts_pipeline.dataset.descriptor import refuse_vanished
 from tts_pipeline.dataset.existing_speech import published_histories, read_existing_speech
 from tts_pipeline.dataset.invocation import Invocation
@@ -65,6 +65,8 @@ class OpenParts:
             is_strict=prepared.job.options.ship_every_s is None,
             are_leases_lost=lambda: self._leases.are_lost,
         )
+        self.tables: list[PartTables] = []
+        """Speech and rejects of the finished parts of a job that publishes none."""
         self.contended: list[int] = []
         """Numbers of the parts that another process holds, or held."""
         self.unpublished = Totals()
@@ -128,10 +130,18 @@ class OpenParts:
         )
 
     def commit(self, part: ActivePart) -> None:
-        """Commit a finished part: its tables, then its marker; then remove its journals and close it."""
+        """Commit a finished part: its tables, then its marker; then remove its journals and close it.
+
+        Of a part that is not published, only the usage is; its journals stay, because they hold the audio.
+        """
         number, journals = part.rows.number, self._prepared.journals_dir
         replays = self._replays(number, own_journal_id=part.journal_id)
         refuse_vanished(self._prepared.store)
+        if not self._prepared.is_published:
+            self.tables.append(self._committer.collect_part(part.rows, replays))
+            del self._active[number]
+            part.close()
+            return
         self._committer.commit_part(part.rows, replays)
         refuse_vanished(self._prepared.store)  # else the files just written may be in a folder that nobody finds
         self.shipper.drop(part.journal_id)

@@ -67,6 +67,22 @@ def prepare(job: Job, *, may_grow: bool = True, sends: bool = True) -> PreparedJ
     return replace(prepared, repeated_hashes=_scan(prepared))  # a descriptor is written only after a good scan
 
 
+def prepare_in_memory(job: Job, source: Source) -> PreparedJob:
+    """Check a job of one part, whose tables are returned and whose destination is its own; nothing is sent or written.
+
+    Raises:
+        ConfigurationError: A setting is wrong; the error names it and the way out.
+    """
+    card = _check_settings(job, sends=True)
+    mapper = _make_mapper(job, card, source)
+    descriptor = replace(_describe(job, mapper, source, source.rows), part_rows=source.rows)
+    store, work_dir = open_store(job.destination), work_dir_of(job)
+    leases, caches = make_leases(job, store, work_dir), _find_caches(job, work_dir, None)
+    rows = range(source.rows)
+    prepared = PreparedJob(job, source, rows, mapper, store, descriptor, work_dir, leases, caches, is_published=False)
+    return replace(prepared, repeated_hashes=_scan(prepared))
+
+
 def _draft(job: Job, source: Source, mapper: UtteranceMapper, growth: Growth) -> PreparedJob:
     """Return the job as prepared for a new dataset or a new generation, without regard to an existing descriptor."""
     rows = select_rows(job.selection, source.rows)

@@ -32,7 +32,8 @@ class PreparedJob:
 
     ``row_indices`` are the selected rows of the source, in ascending order. The caller enters ``leases`` to run the
     job. ``repeated_hashes`` are those of requests that occur more than once; None if the source was not scanned just
-    now. ``rebuild`` is set while a new generation is made beside the dataset in place.
+    now. ``rebuild`` is set while a new generation is made beside the dataset in place. Unless ``is_published``, speech
+    and rejects are returned and not published; the usage always is.
     """
 
     job: Job
@@ -46,6 +47,7 @@ class PreparedJob:
     cache_locations: tuple[CacheLocation | OldGeneration, ...] = ()
     repeated_hashes: SortedHashes | None = None
     rebuild: Rebuild | None = None
+    is_published: bool = True
 
     @property
     def home(self) -> Store:

@@ -22,6 +22,7 @@ from tts_pipeline.flow.budget import Budget
 from tts_pipeline.job.allowance import Allowance
 from tts_pipeline.job.coalescing import RequestCoalescer
 from tts_pipeline.job.gc_tuning import gc_tuned
+from tts_pipeline.job.loop_thread import kept_loop_thread
 from tts_pipeline.job.open_parts import OpenParts, max_open_parts
 from tts_pipeline.job.part_slots import PartSlots
 from tts_pipeline.job.prepare import find_repeated_hashes
@@ -59,10 +60,12 @@ class Runner:
         self._reader_thread = DaemonExecutor(1, "source-reader")
         self._committer_thread = DaemonExecutor(1, "publisher")
         self._disk_reserve = DiskReserve(
-            prepared.journals_dir, RESERVE_BYTES_PER_REQUEST * prepared.job.options.limits.max_concurrency
+            prepared.journals_dir,
+            RESERVE_BYTES_PER_REQUEST * min(prepared.job.options.limits.max_concurrency, prepared.descriptor.rows),
         )
         self._writer = JournalWriter(self._call_from_thread, self._disk_reserve, self._call_soon)
         self.parts = OpenParts(prepared, invocation, progress, self._allowance, self._writer)
+        self._loop_thread = None if prepared.is_published else kept_loop_thread()
         self._commit_tasks: set[asyncio.Task[None]] = set()
         self.reused_from: Counter[str] = Counter()
         """Rows that reused audio, by the audio's place; the empty name is another row of the job."""
@@ -76,7 +79,7 @@ class Runner:
             return error
         try:
             with self._reader_thread, self._committer_thread, gc_tuned():
-                return run_stoppable(self._run(parts), self._stop)
+                return run_stoppable(self._run(parts), self._stop, self._loop_thread)
         finally:
             self._abandon()
 
@@ -119,13 +122,14 @@ class Runner:
             budget=self._allowance.budget,
             cache=self._cache,
             unspeakable=job.options.unspeakable,
+            transports=None if self._loop_thread is None else self._loop_thread.transports,
         ) as client:
             self._coalescer = RequestCoalescer(
                 client, self._repeated_hashes, RequestHasher(self._prepared.mapper), self._job_cache
             )
             self._pool = WorkerPool(
                 self._coalescer if len(self._repeated_hashes) else client,
-                workers=workers_for(limits.max_concurrency),
+                workers=min(workers_for(limits.max_concurrency), self._prepared.descriptor.rows),
                 stop_grace_s=limits.stop_grace_s,
                 guard=RejectGuard(self._max_rejects()),
             )

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from tts_pipeline.deprecation import renamed_attributes
 from tts_pipeline.errors import StoppedError
+from tts_pipeline.job.loop_thread import LoopThread, abandon_loop_thread
 from tts_pipeline.storage.daemon_threads import POLL_S, DaemonExecutor, in_daemon_threads
 
 Result = TypeVar("Result")
@@ -59,8 +60,10 @@ class CancelToken:
             self._listeners.remove(listener)
 
 
-def run_stoppable(main: Coroutine[Any, Any, Result], stop: CancelToken) -> Result:
-    """Run an event loop in a separate thread, and wait here for its end.
+def run_stoppable(
+    main: Coroutine[Any, Any, Result], stop: CancelToken, loop_thread: LoopThread | None = None
+) -> Result:
+    """Run a coroutine in the event loop of another thread, and wait here for its end; None is a loop of its own.
 
     If the loop ran in this thread, the task that happens to run would swallow an exception of a signal handler (Ctrl-C
     in a notebook, a time limit of Airflow). Here, such an exception interrupts the wait, sets ``stop``, and is raised
@@ -69,9 +72,8 @@ def run_stoppable(main: Coroutine[Any, Any, Result], stop: CancelToken) -> Resul
 
     An immediate exception does not wait for other threads of the run: they are all daemons.
     """
-    thread = DaemonExecutor(1, "event-loop")
     with _stop_on_signals(stop) as second_signals:
-        future = thread.submit(copy_context().run, asyncio.run, in_daemon_threads(main))
+        future = _start(main) if loop_thread is None else loop_thread.submit(main)
         try:
             _wait_for(future, second_signals)
         except BaseException as interruption:
@@ -81,8 +83,16 @@ def run_stoppable(main: Coroutine[Any, Any, Result], stop: CancelToken) -> Resul
             _wait_for(future, second_signals)
             raise
         finally:
-            thread.shutdown(wait=future.done())
+            if loop_thread is not None and not future.done():
+                abandon_loop_thread(loop_thread)
     return future.result()
+
+
+def _start(main: Coroutine[Any, Any, Result]) -> Future[Result]:
+    thread = DaemonExecutor(1, "event-loop")
+    future = thread.submit(copy_context().run, asyncio.run, in_daemon_threads(main))
+    thread.shutdown()
+    return future
 
 
 def _wait_for(future: Future[Any], second_signals: Collection[int]) -> None:
