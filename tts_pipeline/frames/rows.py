@@ -124,10 +124,13 @@ def utterance_rows(table: pl.DataFrame | pa.Table, arguments: ColumnArguments) -
     expressions = {TEXT: text, **arguments.column_parameters, **({} if id_expression is None else {ID: id_expression})}
     columns = _required_columns(expressions, names)
     _refuse_collisions(names, id_expression)
-    rows = table.select(columns) if isinstance(table, pl.DataFrame) else to_polars(table.select(columns))
+    rows = table[columns] if isinstance(table, pl.DataFrame) else to_polars(table.select(columns))
     rows = _evaluate(rows, expressions, len(table))
-    not_strings = pl.selectors.by_dtype(pl.Categorical, pl.Enum, pl.Null)
-    return rows.with_columns(not_strings.cast(pl.String)).with_columns(_unique_ids(rows).alias(ID))
+    not_strings = [name for name, dtype in rows.schema.items() if dtype in {pl.Categorical, pl.Enum, pl.Null}]
+    if not_strings:
+        rows = rows.with_columns(pl.col(not_strings).cast(pl.String))
+    ids = _unique_ids(rows).alias(ID)
+    return rows.with_columns(ids) if ID in rows.columns else rows.hstack([ids])
 
 
 def with_outcomes(
@@ -137,9 +140,11 @@ def with_outcomes(
 
     ``rows`` are the table's rows with their ids; the outcomes are speech and rejects by id.
     """
-    results = rows.select(ID).join(outcomes, on=ID, how="left", maintain_order="left")
+    results = outcomes  # usually in this order; a query of Polars takes longer than a look
+    if not outcomes[ID].equals(rows[ID]):
+        results = rows[[ID]].join(outcomes, on=ID, how="left", maintain_order="left")
     if isinstance(table, pl.DataFrame):
-        return table.hstack(results.select(name for name in results.columns if name not in table.columns))
+        return table.hstack([column for column in results.get_columns() if column.name not in table.columns])
     arrow_results = results.to_arrow(compat_level=pl.CompatLevel.oldest())
     for name in arrow_results.column_names:
         if name not in table.column_names:
@@ -151,7 +156,7 @@ def outcomes_of(speech: pa.Table, rejects: pa.Table) -> pl.DataFrame:
     """Return the outcome of each utterance from a dataset's tables: the columns of ``RESULT_COLUMNS``."""
     reject_columns = rejects.select([column.name for column in REJECTS])  # without the input
     renamed_rejects = pl.DataFrame(reject_columns).rename({"failed_at": "created_at"})
-    return pl.concat([pl.DataFrame(speech), renamed_rejects], how="diagonal").select(RESULT_COLUMNS)
+    return pl.concat([pl.DataFrame(speech), renamed_rejects], how="diagonal")[list(RESULT_COLUMNS)]
 
 
 def empty_outcomes() -> pl.DataFrame:
@@ -189,7 +194,7 @@ def _evaluate(rows: pl.DataFrame, expressions: Mapping[str, pl.Expr], height: in
         raise _shape_error(height, str(error).partition("\n")[0]) from error
     if computed.height != height:  # Polars 1 repeats the numbers too
         raise _shape_error(height, f"they give {computed.height:,} rows")
-    return computed.drop(_ROW_NUMBER)
+    return computed[list(expressions)]
 
 
 def _shape_error(height: int, reason: str) -> ConfigurationError:

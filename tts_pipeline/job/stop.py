@@ -72,8 +72,13 @@ def run_stoppable(
 
     An immediate exception does not wait for other threads of the run: they are all daemons.
     """
+    thread = DaemonExecutor(1, "event-loop")  # starts none before its first call
     with _stop_on_signals(stop) as second_signals:
-        future = _start(main) if loop_thread is None else loop_thread.submit(main)
+        future = (
+            thread.submit(copy_context().run, asyncio.run, in_daemon_threads(main))
+            if loop_thread is None
+            else loop_thread.submit(main)
+        )
         try:
             _wait_for(future, second_signals)
         except BaseException as interruption:
@@ -83,16 +88,10 @@ def run_stoppable(
             _wait_for(future, second_signals)
             raise
         finally:
+            thread.shutdown(wait=future.done())
             if loop_thread is not None and not future.done():
                 abandon_loop_thread(loop_thread)
     return future.result()
-
-
-def _start(main: Coroutine[Any, Any, Result]) -> Future[Result]:
-    thread = DaemonExecutor(1, "event-loop")
-    future = thread.submit(copy_context().run, asyncio.run, in_daemon_threads(main))
-    thread.shutdown()
-    return future
 
 
 def _wait_for(future: Future[Any], second_signals: Collection[int]) -> None:
