@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import platformdirs
+import polars as pl
 import pytest
 
 import tts_pipeline as tts
@@ -45,8 +46,8 @@ def test_a_call_that_ended_leaves_its_bill_and_its_answers(tone_service: LocalSe
     for cache, count in ((True, 5), (False, 0)):
         folder = tmp_path / str(count)
         spoken = tts.synthesize(line_frame(5), voice="Cherry", cache=cache, **call_arguments(tone_service, folder))
-        assert _calls(folder) == []
         assert tts.usage_of(spoken, work_dir=folder).height == 5
+        assert _calls(folder) == []
         answers = list(FileCache(LocalStore(folder / "frames" / "answers")).keys())
         assert len(answers) == count
 
@@ -84,30 +85,50 @@ def test_an_abandoned_call_is_given_up(tone_service: LocalService, tmp_path: Pat
     assert spent.height > 0
     (tmp_path / "frames" / "calls" / "once-killed").mkdir()
     tts.synthesize(line_frame(1), voice="Cherry", **call_arguments(tone_service, tmp_path))
+    CallStore.at(tmp_path).close_finished_calls()
     assert len(_calls(tmp_path)) == 2
     long_ago = time.time() - ABANDONED_S - 60
     for path in _calls(tmp_path):
         os.utime(path, (long_ago, long_ago))
     tts.synthesize(line_frame(1), voice="Cherry", **call_arguments(tone_service, tmp_path))
-    assert _calls(tmp_path) == []
     assert tts.usage_of(work_dir=tmp_path).height >= spent.height
+    assert _calls(tmp_path) == []
 
 
 def test_a_finished_call_is_stripped_to_its_usage(tone_service: LocalService, tmp_path: Path) -> None:
-    """Beside the caller; what a process left behind when it ended, a later call removes."""
-    folder = tmp_path / "frames" / "usage"
+    """Behind its caller, or by whoever asks for the bill."""
     tts.synthesize(line_frame(1), voice="Cherry", **call_arguments(tone_service, tmp_path))
-    for thread in threading.enumerate():
-        if thread.name == "call-remover":
-            thread.join(patience(60))
-    (finished,) = folder.iterdir()
+    CallStore.at(tmp_path).close_finished_calls()
+    (finished,) = (tmp_path / "frames" / "usage").iterdir()
     assert {path.name for path in finished.iterdir()} == {"dataset.json", "usage"}
-    recent, killed = finished / ".work", folder / "killed" / ".work"
-    for leftover in (recent, killed):
-        leftover.mkdir(parents=True)
-    os.utime(killed, (0, 0))
-    tts.synthesize(line_frame(2), voice="Cherry", **call_arguments(tone_service, tmp_path))
-    assert (recent.exists(), killed.exists()) == (True, False)
+    assert _calls(tmp_path) == []
+
+
+def test_a_finished_call_is_closed_once(tone_service: LocalService, tmp_path: Path) -> None:
+    """However many ask for the bill while it is closed; each sees the whole bill."""
+    for number in range(1, 6):
+        tts.synthesize(line_frame(number), voice="Cherry", **call_arguments(tone_service, tmp_path))
+        with ThreadPoolExecutor(4) as askers:
+            bills = list(askers.map(lambda _: tts.usage_of(work_dir=tmp_path), range(4)))
+        assert [bill.filter(outcome="succeeded").height for bill in bills] == [number] * 4
+    assert len(list((tmp_path / "frames" / "usage").iterdir())) == 5
+
+
+def test_a_finished_call_of_a_process_that_was_killed_is_closed_later(
+    tone_service: LocalService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a later call, with the tags of its rows."""
+    monkeypatch.setattr(CallStore, "close_if_free", lambda *_: True)  # as if the process had ended
+    arguments = call_arguments(tone_service, tmp_path, tag_columns={"line": "text"})
+    tts.synthesize(line_frame(2), voice="Cherry", **arguments)
+    assert [path.name[:5] for path in _calls(tmp_path)] == ["done-"]
+    monkeypatch.undo()
+    for path in _calls(tmp_path):
+        os.utime(path, (1_000, 1_000))
+    CallStore.at(tmp_path).tidy()
+    assert _calls(tmp_path) == []
+    tags = pl.Series(tts.usage_of(work_dir=tmp_path)["tags"].to_list())
+    assert sorted(tag[0]["value"] for tag in tags) == ["Line 0.", "Line 1."]
 
 
 def test_a_process_tidies_its_store_now_and_then(

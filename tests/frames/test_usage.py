@@ -42,8 +42,9 @@ def test_a_folder_may_have_any_name(tone_service: LocalService, tmp_path: Path) 
 def test_kept_usage_is_a_dataset_to_report_on(tone_service: LocalService, tmp_path: Path) -> None:
     """The folder of a call that has ended holds its descriptor and its usage, as any dataset does."""
     spoken = tts.synthesize(line_frame(5), voice="Cherry", **call_arguments(tone_service, tmp_path))
+    bill = tts.usage_of(spoken, work_dir=tmp_path)
     reported = usage(list((tmp_path / "frames" / "usage").iterdir())).drop("dataset").collect()
-    assert reported.equals(tts.usage_of(spoken, work_dir=tmp_path))
+    assert reported.equals(bill)
 
 
 def test_a_call_that_was_killed_is_on_the_bill(tmp_path: Path) -> None:

@@ -152,13 +152,16 @@ class PartCommitter:
         return draft.totals
 
     def collect_part(self, rows: PartRows, replays: Sequence[Replay]) -> PartTables:
-        """Publish the usage of a part whose rows are all speech or rejected; return its other tables. Blocking.
+        """Return the tables of a part whose rows are all speech or rejected, without publishing it. Blocking.
+
+        The journals hold its usage, but for the tags of rows: these are published now.
 
         Raises:
-            StorageError: The destination failed; nothing is lost, and the caller may collect again.
+            StorageError: A journal cannot be read, or the usage cannot be written; the caller may collect again.
         """
         part = _PartContents(rows, _merge_records(replays), NO_SPEECH)
-        self.suspend_part(rows, replays)
+        if self._tag_columns:
+            self.commit_usage(rows, replays)
         speech_rows, reject_rows = part.divide()
         return PartTables(
             pa.concat_tables([self._speech_schema.empty_table(), *self._speech_tables(part, speech_rows)]),

@@ -6,6 +6,7 @@
       answers/              the reuse store, at most ``CACHE_BYTES``
       calls/<identity>/     a running or stopped call: a dataset with its journals and its usage
       calls/once-<id>/      the same for a call without reuse, or beside an equal running call: never continued
+      calls/done-<id>/      a finished call whose usage is still in its journal
       usage/<id>/           a finished call: its descriptor and its usage, as in any dataset
 
 A call is a job, with a job's journals, budget and usage. The same call, made again, continues it.
@@ -30,7 +31,8 @@ from tts_pipeline.dataset.recovery import commit_all_usage
 from tts_pipeline.dataset.usage_files import committed_journals, open_claims
 from tts_pipeline.errors import StorageError
 from tts_pipeline.job.folders import WORK_FOLDER, locks_dir_of
-from tts_pipeline.storage.file_lock import FileLock
+from tts_pipeline.log import logger
+from tts_pipeline.storage.file_lock import FileLock, HeldElsewhereError
 from tts_pipeline.storage.lease import Leases
 from tts_pipeline.storage.local_store import LocalStore
 from tts_pipeline.storage.location import local_path
@@ -46,10 +48,16 @@ ABANDONED_S = 30 * 86_400
 TIDY_EVERY_S = 600.0
 """A process looks for what can be removed after its first call, and then at most once in so long."""
 
-_STRIP_S = 60.0
-"""A finished call that still has all its files after so long is no longer being stripped by the thread that began."""
+CLOSE_AFTER_S = 0.02
+"""Seconds from a call's return until its usage is brought to its place."""
+
+CLOSING_S = 60.0
+"""A finished call is closed by another process after so long: its own process was killed meanwhile."""
+
+_POLL_S = 0.01
 
 _ONCE = "once-"
+_DONE = "done-"
 _ANSWERS = "answers"
 _DATASET = "dataset"
 _USAGE = "usage"
@@ -73,7 +81,8 @@ class CallDirectory:
 
     def is_abandoned(self) -> bool:
         """Return whether no call will continue this one; the caller holds its lock."""
-        return self.path.name.startswith(_ONCE) or _age_s(self.path) > ABANDONED_S
+        max_age_s = CLOSING_S if self.path.name.startswith(_DONE) else ABANDONED_S
+        return self.path.name.startswith(_ONCE) or _age_s(self.path) > max_age_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,22 +131,39 @@ class CallStore:
                 os.utime(call.path)
             yield call
 
+    def finish_call(self, call: CallDirectory) -> None:
+        """Close a finished call behind its caller: its journal holds its usage, whatever becomes of this process."""
+        done = CallDirectory(call.path.with_name(f"{_DONE}{uuid.uuid4().hex}"))
+        with storage_errors(f"keeping the usage of {call.path}"):
+            call.path.rename(done.path)
+        # The end of the process waits for it. It takes 5 ms, which the caller's next steps need more urgently.
+        threading.Timer(CLOSE_AFTER_S, _close_or_warn, [self, done]).start()
+
+    def close_finished_calls(self) -> None:
+        """Bring the usage of finished calls to its place, or wait while others do. Blocking."""
+        for path in (self.root / "calls").glob(f"{_DONE}*/"):
+            while path.exists() and not self.close_if_free(CallDirectory(path)):
+                time.sleep(_POLL_S)
+
+    def close_if_free(self, call: CallDirectory) -> bool:
+        """Close a call; return False if another thread or process does so right now."""
+        try:
+            with call.lock():
+                self.close_call(call)
+        except HeldElsewhereError:
+            return False
+        return True
+
     def close_call(self, call: CallDirectory) -> None:
-        """Close an abandoned call: publish its usage, then keep only that. Blocking."""
+        """Keep the usage of a finished or abandoned call, and remove the rest; the caller holds its lock. Blocking."""
         if call.dataset.exists():
             store = LocalStore(call.dataset)
             work_dir = call.dataset / WORK_FOLDER
             commit_all_usage(store, work_dir / "journals", Leases(store, locks_dir_of(store, work_dir)))
-        self.finish_call(call)
-
-    def finish_call(self, call: CallDirectory) -> None:
-        """Keep the published usage of a call, and remove the rest. Blocking."""
+            _strip_to_usage(call.dataset)
         with storage_errors(f"keeping the usage of {call.path}"):
             if (call.dataset / _USAGE).exists():
-                usage_dir = self._make_folder(_USAGE) / uuid.uuid4().hex
-                call.dataset.rename(usage_dir)
-                # Beside the caller: each of some ten files and folders takes up to 2 ms.
-                threading.Thread(target=_strip_to_usage, args=[usage_dir], name="call-remover", daemon=True).start()
+                call.dataset.rename(self._make_folder(_USAGE) / uuid.uuid4().hex)
         shutil.rmtree(call.path, ignore_errors=True)
 
     def usage_files(self) -> list[Path]:
@@ -156,9 +182,6 @@ class CallStore:
             with suppress(StorageError), call.lock():  # a locked call is running; an unreadable one is left as it is
                 if call.is_abandoned():
                     self.close_call(call)
-        for leftover in self.root.glob(f"{_USAGE}/*/{WORK_FOLDER}"):  # a process ended in ``_strip_to_usage``
-            if _age_s(leftover) > _STRIP_S:
-                _strip_to_usage(leftover.parent)
 
     def _make_folder(self, name: str) -> Path:
         folder = self.root / name
@@ -167,6 +190,13 @@ class CallStore:
         with storage_errors(f"making the folder {folder}"):
             folder.mkdir(exist_ok=True)
         return folder
+
+
+def _close_or_warn(store: CallStore, call: CallDirectory) -> None:
+    try:
+        store.close_if_free(call)
+    except StorageError as error:
+        logger.warning("%s; the usage of the call stays in its journal, and a later call brings it to its place", error)
 
 
 def _age_s(path: Path) -> float:
@@ -188,13 +218,7 @@ def _try_lock(call: CallDirectory, resources: ExitStack) -> bool:
 
 def _strip_to_usage(dataset: Path) -> None:
     """Remove all of a dataset but its descriptor and its usage, which a report still reads."""
-    # The work folder goes last: while it exists, the next call repeats the removal.
-    with suppress(FileNotFoundError):  # another process removes it too
-        _remove_all_but_usage(dataset)
-
-
-def _remove_all_but_usage(dataset: Path) -> None:
-    for path in sorted(dataset.iterdir(), key=lambda path: path.name == WORK_FOLDER):
+    for path in dataset.iterdir():
         if path.name in {DESCRIPTOR_FILE, _USAGE}:
             continue
         if path.is_dir():

@@ -33,6 +33,7 @@ def usage_of(frame: Frame | None = None, *, work_dir: Path | None = None) -> pl.
         ConfigurationError: The frame has no column ``invocation_id``.
     """
     store = CallStore.at(work_dir)
+    store.close_finished_calls()
     # Claims are read before the usage: a part that is published in between appears twice, never not at all.
     claims = [] if frame is not None else store.open_claims()
     open_usage = claims_frame(claims)

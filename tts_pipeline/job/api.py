@@ -148,9 +148,10 @@ def run_job(
 
 
 def run_in_memory(job: Job, source: Source, progress: Progress, stop: CancelToken) -> PartTables:
-    """Run a job whose rows are in memory as one part, publish its usage, and return its speech and its rejects.
+    """Run a job whose rows are in memory as one part, and return its speech and its rejects.
 
-    The destination belongs to this job alone, and the caller lets nobody else run it meanwhile. The journals stay.
+    The destination belongs to this job alone, and the caller lets nobody else run it meanwhile. The journals stay: they
+    hold the usage, which the caller publishes, as ``commit_all_usage`` does.
 
     Raises:
         ConfigurationError: An argument is wrong; nothing was sent.

@@ -132,7 +132,7 @@ class OpenParts:
     def commit(self, part: ActivePart) -> None:
         """Commit a finished part: its tables, then its marker; then remove its journals and close it.
 
-        Of a part that is not published, only the usage is; its journals stay, because they hold the audio.
+        A part that is not published stays in its journals.
         """
         number, journals = part.rows.number, self._prepared.journals_dir
         replays = self._replays(number, own_journal_id=part.journal_id)

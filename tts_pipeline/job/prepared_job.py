@@ -33,7 +33,7 @@ class PreparedJob:
     ``row_indices`` are the selected rows of the source, in ascending order. The caller enters ``leases`` to run the
     job. ``repeated_hashes`` are those of requests that occur more than once; None if the source was not scanned just
     now. ``rebuild`` is set while a new generation is made beside the dataset in place. Unless ``is_published``, speech
-    and rejects are returned and not published; the usage always is.
+    and rejects are returned, and the usage stays in the journals.
     """
 
     job: Job
