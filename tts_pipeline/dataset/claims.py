@@ -17,6 +17,9 @@ from tts_pipeline.storage.json_files import json_bytes, read_fields
 from tts_pipeline.storage.store import Store
 from tts_pipeline.wal.records import JournalHeader
 
+CLAIMS = "claims"
+"""The folder of claims within the dataset."""
+
 InstantUs = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999_999)]
 """Microseconds since 1970 UTC, to the end of the year 9999: a table holds no later instant."""
 
@@ -84,9 +87,9 @@ _COST_LIMIT = Decimal(10) ** 9
 
 def claim_name(part: int, journal_id: str) -> str:
     """Return a claim's name within the dataset."""
-    return f"claims/{part_name(part)}-{journal_id}.json"
+    return f"{CLAIMS}/{part_name(part)}-{journal_id}.json"
 
 
 def claim_names(store: Store, part: int) -> list[str]:
     """Return the names of all claims on a part."""
-    return [f"claims/{name}" for name in file_names(store, "claims", f"{part_name(part)}-")]
+    return [f"{CLAIMS}/{name}" for name in file_names(store, CLAIMS, f"{part_name(part)}-")]

@@ -30,7 +30,7 @@ from tts_pipeline.dataset.descriptor import DESCRIPTOR_FILE
 from tts_pipeline.dataset.recovery import commit_all_usage
 from tts_pipeline.dataset.usage_files import committed_journals, open_claims
 from tts_pipeline.errors import StorageError
-from tts_pipeline.job.folders import WORK_FOLDER, locks_dir_of
+from tts_pipeline.job.folders import JOURNALS, WORK_FOLDER, locks_dir_of
 from tts_pipeline.log import logger
 from tts_pipeline.storage.file_lock import FileLock, HeldElsewhereError
 from tts_pipeline.storage.lease import Leases
@@ -157,9 +157,10 @@ class CallStore:
     def close_call(self, call: CallDirectory) -> None:
         """Keep the usage of a finished or abandoned call, and remove the rest; the caller holds its lock. Blocking."""
         if call.dataset.exists():
-            store = LocalStore(call.dataset)
-            work_dir = call.dataset / WORK_FOLDER
-            commit_all_usage(store, work_dir / "journals", Leases(store, locks_dir_of(store, work_dir)))
+            store, work_dir = LocalStore(call.dataset), call.dataset
+            if not (work_dir / JOURNALS).exists():  # of an earlier version
+                work_dir /= WORK_FOLDER
+            commit_all_usage(store, work_dir / JOURNALS, Leases(store, locks_dir_of(store, work_dir)))
             _strip_to_usage(call.dataset)
         with storage_errors(f"keeping the usage of {call.path}"):
             if (call.dataset / _USAGE).exists():

@@ -14,6 +14,7 @@ from tts_pipeline.card import Endpoint
 from tts_pipeline.catalog import AnyCatalog
 from tts_pipeline.config import AudioSettings, InputColumns, Selection
 from tts_pipeline.dataset.active_part import Progress
+from tts_pipeline.dataset.claims import CLAIMS
 from tts_pipeline.dataset.commit import PartTables
 from tts_pipeline.dataset.descriptor import DESCRIPTOR_FILE
 from tts_pipeline.dataset.finalize import dataset_totals
@@ -28,6 +29,7 @@ from tts_pipeline.job.execution import (
     run_only_part,
     run_shard,
 )
+from tts_pipeline.job.folders import JOURNALS
 from tts_pipeline.job.gc_tuning import gc_tuned
 from tts_pipeline.job.job import Job, RunOptions, Shard, divide_into_shards
 from tts_pipeline.job.prepare import create_or_extend_dataset, prepare, prepare_in_memory
@@ -37,6 +39,8 @@ from tts_pipeline.job.sharding import limits_of_shard
 from tts_pipeline.job.stop import CancelToken
 from tts_pipeline.models import ParameterValue
 from tts_pipeline.source.parquet_source import Source
+from tts_pipeline.storage.safe_folder import sync_path
+from tts_pipeline.storage.store import storage_errors
 
 if TYPE_CHECKING:
     from tts_pipeline.source.frame_stream import RowStream
@@ -163,8 +167,19 @@ def run_in_memory(job: Job, source: Source, progress: Progress, stop: CancelToke
         prepared = prepare_in_memory(job, source)
     for location in prepared.cache_locations:
         location.create()
+    _make_folders(prepared)
     prepared.store.write(DESCRIPTOR_FILE, prepared.descriptor.to_json(), durable=False)
     return run_only_part(prepared, RunControl(progress, stop))
+
+
+def _make_folders(prepared: PreparedJob) -> None:
+    """Make the folders of a journal and its claim, with one sync for both names."""
+    folder = prepared.work_dir
+    with storage_errors(f"making the folder {folder}"):
+        for name in (CLAIMS, JOURNALS):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        sync_path(folder)
+        sync_path(folder.parent)
 
 
 def plan(job: Job, max_shards: int = 1) -> list[Shard]:

@@ -17,6 +17,9 @@ from tts_pipeline.storage.store import Store, storage_errors
 WORK_FOLDER = ".work"
 """The folder for journals and locks inside a local destination; hidden from listings of the dataset."""
 
+JOURNALS = "journals"
+"""The folder of journals inside a work folder."""
+
 
 def work_dir_of(job: Job) -> Path:
     """Return the folder of a job's journals: always on a local disk, and separate for each destination.
@@ -27,7 +30,7 @@ def work_dir_of(job: Job) -> Path:
     with storage_errors(f"looking into {work_dir}"):
         for folder in (work_dir, *work_dir.glob("generation-*")):
             inner = str(folder.relative_to(work_dir.parent))
-            SafeFolder(work_dir.parent, inner).check_no_links("", "journals", "locks", "repeated", "staging")
+            SafeFolder(work_dir.parent, inner).check_no_links("", JOURNALS, "locks", "repeated", "staging")
     return work_dir
 
 

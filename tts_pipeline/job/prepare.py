@@ -35,6 +35,7 @@ from tts_pipeline.source.listing import describe_left_out
 from tts_pipeline.source.parquet_source import Source, open_source
 from tts_pipeline.source.scan import scan_source
 from tts_pipeline.storage.hash_partitions import SortedHashes
+from tts_pipeline.storage.local_store import LocalStore
 from tts_pipeline.storage.location import local_path
 from tts_pipeline.storage.open_store import open_store
 from tts_pipeline.storage.scratch import WORK_DIR_HINT, is_writable
@@ -70,16 +71,18 @@ def prepare(job: Job, *, may_grow: bool = True, sends: bool = True) -> PreparedJ
 def prepare_in_memory(job: Job, source: Source) -> PreparedJob:
     """Check a job of one part, whose tables are returned and whose destination is its own; nothing is sent or written.
 
+    The destination is a local folder, and its work folder too: each folder more takes a sync before the first request.
+
     Raises:
         ConfigurationError: A setting is wrong; the error names it and the way out.
     """
     card = _check_settings(job, sends=True)
     mapper = _make_mapper(job, card, source)
     descriptor = replace(_describe(job, mapper, source, source.rows), part_rows=source.rows)
-    store, work_dir = open_store(job.destination), work_dir_of(job)
-    leases, caches = make_leases(job, store, work_dir), _find_caches(job, work_dir, None)
-    rows = range(source.rows)
-    prepared = PreparedJob(job, source, rows, mapper, store, descriptor, work_dir, leases, caches, is_published=False)
+    folder = local_path(os.fspath(job.destination))
+    store, rows = LocalStore(folder), range(source.rows)
+    leases, caches = make_leases(job, store, folder), _find_caches(job, folder, None)
+    prepared = PreparedJob(job, source, rows, mapper, store, descriptor, folder, leases, caches, is_published=False)
     return replace(prepared, repeated_hashes=_scan(prepared))
 
 

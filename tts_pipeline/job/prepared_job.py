@@ -13,6 +13,7 @@ from tts_pipeline.card import Card
 from tts_pipeline.config import SHIP_EVERY_S
 from tts_pipeline.dataset.active_part import PartRows
 from tts_pipeline.dataset.descriptor import Descriptor
+from tts_pipeline.job.folders import JOURNALS
 from tts_pipeline.job.job import Job
 from tts_pipeline.job.rebuild import OldGeneration, Rebuild
 from tts_pipeline.models import Utterance, UtteranceKey
@@ -62,7 +63,7 @@ class PreparedJob:
     @property
     def journals_dir(self) -> Path:
         """The folder of the journals."""
-        return self.work_dir / "journals"
+        return self.work_dir / JOURNALS
 
     @property
     def job_cache_dir(self) -> Path:

@@ -93,7 +93,7 @@ class LocalStore(Store):
     @contextmanager
     def _temporary_file(self, name: str, data: bytes, *, durable: bool = True) -> Iterator[tuple[int, str]]:
         """Write the data to a file beside the final one, used by this thread only; give its folder and its name."""
-        with self._files.open_parent(name, make=True) as (folder_fd, base_name):
+        with self._files.open_parent(name, make=True, durable=durable) as (folder_fd, base_name):
             temporary = f".{base_name}.{os.getpid()}-{threading.get_ident()}.tmp"
             try:
                 with os.fdopen(create_file(temporary, folder_fd=folder_fd), "wb", buffering=0) as file:

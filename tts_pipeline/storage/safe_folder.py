@@ -70,22 +70,25 @@ class SafeFolder:
         return f"{self.inner}/{name}" if self.inner and name else self.inner or name
 
     @contextmanager
-    def open_folder(self, folder: str, *, make: bool = False) -> Iterator[int]:
-        """Give a descriptor of a folder; the empty name is this folder. ``make`` makes it, with its parents."""
+    def open_folder(self, folder: str, *, make: bool = False, durable: bool = True) -> Iterator[int]:
+        """Give a descriptor of a folder; the empty name is this folder.
+
+        ``make`` makes it, with its parents; ``durable`` waits until their names are on the disk.
+        """
         steps = [step for step in self._join(folder).split("/") if step]
         if make:
             make_folder(self.root)
         fd = os.open(self.root, _OPEN_FOLDER)
         try:
             for depth in range(len(steps)):
-                inner_fd = self._open_step(fd, steps[: depth + 1], make=make)
+                inner_fd = self._open_step(fd, steps[: depth + 1], make=make, durable=durable)
                 os.close(fd)
                 fd = inner_fd
             yield fd
         finally:
             os.close(fd)
 
-    def _open_step(self, parent_fd: int, steps: list[str], *, make: bool) -> int:
+    def _open_step(self, parent_fd: int, steps: list[str], *, make: bool, durable: bool) -> int:
         try:
             return os.open(steps[-1], _OPEN_FOLDER | os.O_NOFOLLOW, dir_fd=parent_fd)
         except FileNotFoundError:
@@ -96,15 +99,16 @@ class SafeFolder:
             raise
         with suppress(FileExistsError):
             os.mkdir(steps[-1], dir_fd=parent_fd)
-            os.fsync(parent_fd)
-        return self._open_step(parent_fd, steps, make=False)
+            if durable:
+                os.fsync(parent_fd)
+        return self._open_step(parent_fd, steps, make=False, durable=durable)
 
     @contextmanager
-    def open_parent(self, name: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
-        """Give a descriptor of a file's folder, and the file's name in it."""
+    def open_parent(self, name: str, *, make: bool = False, durable: bool = True) -> Iterator[tuple[int, str]]:
+        """Give a descriptor of a file's folder, and the file's name in it; see ``open_folder``."""
         folder, _, base_name = name.rpartition("/")
         check_name(name, str(self.path))
-        with self.open_folder(folder, make=make) as fd:
+        with self.open_folder(folder, make=make, durable=durable) as fd:
             yield fd, base_name
 
     def open(self, name: str) -> BinaryIO:
