@@ -79,9 +79,13 @@ class Runner:
             return error
         try:
             with self._reader_thread, self._committer_thread, gc_tuned():
-                return run_stoppable(self._run(parts), self._stop, self._loop_thread)
-        finally:
+                reason = run_stoppable(self._run(parts), self._stop, self._loop_thread)
+        except BaseException:
             self._abandon()
+            raise
+        self.parts.forfeit()  # none is open: it ends the shipper
+        self._close_parts()
+        return reason
 
     def _abandon(self) -> None:
         """Free the open parts of a run that was interrupted; the next run continues from the journals.
@@ -138,14 +142,17 @@ class Runner:
             with self._stop.subscribe(self._stop_pool):
                 feed_task = asyncio.create_task(self._feed(parts))
                 await self._pool.run()
-                feed_task.cancel()
-                await asyncio.gather(feed_task, return_exceptions=True)
+                if not feed_task.done():
+                    feed_task.cancel()
+                    await asyncio.gather(feed_task, return_exceptions=True)
+                    # wait until the part that the reader thread is opening is open
+                    await self._loop.run_in_executor(self._reader_thread, lambda: None)
                 self._coalescer.close()
-                # wait until the part that the reader thread is opening is open
-                await self._loop.run_in_executor(self._reader_thread, lambda: None)
                 await asyncio.to_thread(self._writer.close)  # parts are complete when their last rows are written
                 await asyncio.gather(*self._commit_tasks)
-        storage_error = await self._loop.run_in_executor(self._committer_thread, self.parts.suspend_all)
+        storage_error = None
+        if len(self.parts):
+            storage_error = await self._loop.run_in_executor(self._committer_thread, self.parts.suspend_all)
         if self._cache is not None:
             await self._cache.close(STOPPED_CLOSE_S if self._pool.reason else CLOSE_S)
         return self._pool.reason or storage_error
