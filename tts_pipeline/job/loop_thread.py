@@ -32,7 +32,7 @@ class LoopThread:
         self._loop = asyncio.new_event_loop()
         self._loop.set_task_factory(_make_task)
         self._loop.set_default_executor(DaemonExecutor(TO_THREAD_WORKERS, "to-thread"))
-        threading.Thread(target=self._run_forever, name="event-loop", daemon=True).start()
+        threading.Thread(target=self._run_forever, name="call-loop", daemon=True).start()
 
     def submit(self, main: Coroutine[Any, Any, Result]) -> Future[Result]:
         """Run a coroutine with the caller's context; tasks that it leaves behind are cancelled."""
