@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from tests.datasets import Bench, read_table
@@ -14,11 +16,13 @@ from tts_pipeline.config import Limits
 from tts_pipeline.dataset.active_part import ActivePart, Progress
 from tts_pipeline.dataset.commit import marker_name
 from tts_pipeline.dataset.invocation import Invocation
+from tts_pipeline.errors import StorageError
 from tts_pipeline.flow.budget import Budget
 from tts_pipeline.job import RunOptions
 from tts_pipeline.job.allowance import Allowance
 from tts_pipeline.job.open_parts import OpenParts, max_open_parts
 from tts_pipeline.job.prepared_job import PreparedJob
+from tts_pipeline.source.parquet_source import Source
 from tts_pipeline.storage.file_lock import FileLock
 from tts_pipeline.wal.journal import JournalWriter
 
@@ -93,6 +97,33 @@ async def test_a_part_that_is_suspended_keeps_its_journal_and_its_usage_is_publi
         again = parts.open(1)
         assert again is not None
         assert [utterance.utterance_id for utterance in again.todo] == ["r8", "r9"]
+
+
+class _UnmountingSource(Source):
+    """Rows during whose reading the dataset's disk is unmounted: an empty folder stands where it was."""
+
+    def __init__(self, source: Source, dataset: Path) -> None:
+        super().__init__(source.files, source.schema)
+        self._dataset = dataset
+
+    def batches(self, start: int = 0, columns: Sequence[str] | None = None) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Yield the rows from ``start`` on; see ``Source.batches``."""
+        self._dataset.rename(self._dataset.with_name("unmounted"))
+        self._dataset.mkdir()
+        return super().batches(start, columns)
+
+
+@pytest.mark.anyio
+async def test_a_dataset_that_vanishes_while_a_part_is_opened_gets_no_claim(
+    prepared: PreparedJob, tmp_path: Path
+) -> None:
+    """A claim in the empty folder would be found by nobody."""
+    source = _UnmountingSource(prepared.source, tmp_path / "out")
+    async with _opened(replace(prepared, source=source)) as parts:
+        with pytest.raises(StorageError, match="has vanished"):
+            parts.open(0)
+    assert _files(tmp_path / "out" / "claims") == []
+    assert _files(tmp_path / "unmounted" / "claims") == []
 
 
 @pytest.mark.anyio

@@ -11,6 +11,7 @@ from dataclasses import replace
 from tts_pipeline.config import MIN_OPEN_PARTS, MIN_OPEN_ROWS_PER_REQUEST, OPEN_INPUT_BYTES
 from tts_pipeline.dataset.active_part import ActivePart, PartRows, PriorState, Progress
 from tts_pipeline.dataset.adoption import adopt_journals, remove_shipped_logs
+from tts_pipeline.dataset.claims import claim_name
 from tts_pipeline.dataset.commit import PartCommitter, PartTables, finished_totals, marker_name, remove_journals
 from tts_pipeline.dataset.descriptor import refuse_vanished
 from tts_pipeline.dataset.existing_speech import published_histories, read_existing_speech
@@ -106,11 +107,21 @@ class OpenParts:
                 journal = part.begin(
                     prepared.journals_dir, self._writer, prepared.store, characters, self._allowance.pot
                 )
+                self._remove_claim_if_vanished(part)
                 self.shipper.add(part.journal_id, journal)
                 part.wait_until_shipped = self.shipper.wait_until_shipped if self.shipper.is_strict else None
             part.hold(resources.pop_all(), self._leases.check)
         self._active[number] = part
         return part
+
+    def _remove_claim_if_vanished(self, part: ActivePart) -> None:
+        """Refuse a destination that vanished while the part was read; its claim would stay where nobody looks."""
+        store = self._prepared.store
+        try:
+            refuse_vanished(store)
+        except StorageError:
+            store.remove(claim_name(part.rows.number, part.journal_id))
+            raise
 
     def _make_held_rows(self) -> SpooledRows:
         prepared = self._prepared
