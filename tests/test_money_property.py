@@ -41,7 +41,7 @@ from tts_pipeline.dataset.part_journals import journal_cost
 from tts_pipeline.dataset.spending import DatasetSpend, total_spend
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.dataset.usage_files import _column_sums, account_for_claims
-from tts_pipeline.dataset.usage_table import _attempt_table, _unknown_end
+from tts_pipeline.dataset.usage_table import _attempt_table, _unknown_settlement
 from tts_pipeline.flow.budget import Budget
 from tts_pipeline.flow.spend_tally import SpendTally
 from tts_pipeline.money import Cost, SpendBound
@@ -294,8 +294,8 @@ KEEPERS: Sequence[tuple[Any, str, str, str]] = [
     (journal_cost, "settlement or attempt", "attempt", "replay"),
     (_apply_settlement, "= (attempt, settlement)", "= (attempt, None)", "replay"),
     (_attempt_table, "list(replay.attempts.values())", "list(replay.attempts.values())[:1]", "usage"),
-    (_attempt_table, "end or _unknown_end(attempt)", "_unknown_end(attempt)", "usage"),
-    (_unknown_end, "cost_upper_bound=attempt.cost_upper_bound", "cost_upper_bound=None", "usage"),
+    (_attempt_table, "settlement or _unknown_settlement(attempt)", "_unknown_settlement(attempt)", "usage"),
+    (_unknown_settlement, "cost_upper_bound=attempt.cost_upper_bound", "cost_upper_bound=None", "usage"),
     (_column_sums, "cost_upper_bound=total_cost(costs)", "cost_upper_bound=total_cost(confirmed)", "usage"),
     (account_for_claims, "if not store.exists(usage):", "if False:", "others"),
     (PartCommitter._add_usage, "draft.totals.add(", "Totals().add(", "marker"),

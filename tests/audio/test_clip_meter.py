@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.sounds import Waveform, noise, voice
-from tts_pipeline.audio.clip_meter import ClipMeter
+from tts_pipeline.audio.clip_meter import SignalMeter
 from tts_pipeline.audio.samples import open_stream
 from tts_pipeline.audio.signal_stats import SignalStats, measure_signal
 from tts_pipeline.audio.wav import Wav, read_canonical, wav_header
@@ -36,7 +36,7 @@ def alone(clip: Wav) -> SignalStats:
 
 
 def check(clips: Sequence[Wav]) -> None:
-    meter = ClipMeter()
+    meter = SignalMeter()
     for _ in range(2):  # the second time in memory that was used before
         assert meter.measure(clips) == [alone(clip) for clip in clips]
 
@@ -89,7 +89,7 @@ def test_a_clipped_neighbour_is_no_flaw() -> None:
     start, end = np.zeros((2, 4_800), np.int16)
     start[:2] = end[-2:] = 32_767
     clipped = np.full(4_800, -32_768, np.int16)
-    shares = [stats.clipped_share for stats in ClipMeter().measure(list(map(clip_of, (end, start, clipped, end))))]
+    shares = [stats.clipped_share for stats in SignalMeter().measure(list(map(clip_of, (end, start, clipped, end))))]
     assert shares == [0.0, 0.0, 1.0, 0.0]
 
 
@@ -97,9 +97,9 @@ def test_a_waveform_has_the_same_measures() -> None:
     """Decoded samples, too: the same sound in another container gets the same flags."""
     integers = to_integers(voice(2))
     floats = Waveform((integers / np.float32(32_768)).astype(np.float32)[:, np.newaxis], 24_000)
-    assert ClipMeter().measure([clip_of(integers)]) == [measure_signal(floats.stream)]
+    assert SignalMeter().measure([clip_of(integers)]) == [measure_signal(floats.stream)]
 
 
 def test_no_clips() -> None:
     """A turn may have none."""
-    assert ClipMeter().measure([]) == []
+    assert SignalMeter().measure([]) == []

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tts_pipeline.http.request_head import RequestHead, RequestHeads
+from tts_pipeline.http.request_head import RequestHead, RequestHeadCache
 from tts_pipeline.http.url import InvalidUrlError
 
 KEY = {"authorization": "Bearer sk-very-secret-key"}
@@ -31,7 +31,7 @@ def head_of(
     """Return the head for the last of several URLs."""
 
     async def main() -> RequestHead:
-        heads = RequestHeads(constant or {}, proxy_for)
+        heads = RequestHeadCache(constant or {}, proxy_for)
         return [heads.head_of(method, url, headers or {}) for url in urls][-1]
 
     return asyncio.run(main())
@@ -183,7 +183,7 @@ def test_a_head_is_found_by_method_and_headers_too() -> None:
     url = "http://h.example/a"
 
     async def main() -> list[list[str]]:
-        heads = RequestHeads({}, no_proxy)
+        heads = RequestHeadCache({}, no_proxy)
         for number in range(40):
             heads.head_of("GET", f"http://h{number}.example/a", {})
         requests = [("GET", {}), ("GET", {"x": "1"}), ("GET", {"x": "2"}), ("PUT", {"x": "2"}), ("GET", {})]
@@ -198,7 +198,7 @@ def test_a_mapping_that_changes_is_written_as_it_is_now() -> None:
     """The head that is kept has its own copy."""
 
     async def main() -> list[str]:
-        heads = RequestHeads({}, no_proxy)
+        heads = RequestHeadCache({}, no_proxy)
         headers = {"x": "1"}
         heads.head_of("GET", "http://h.example/", headers)
         headers["x"] = "2"

@@ -285,7 +285,7 @@ def test_idle_workers_end_at_once_when_stopped() -> None:
     async def main() -> float:
         pool = WorkerPool(FakeSynthesizer(), workers=8, stop_grace_s=60, guard=RejectGuard())
         running = asyncio.ensure_future(pool.run())
-        while len(pool.queue._takers) < 8:  # noqa: ASYNC110 (nothing tells when workers begin to wait)
+        while len(pool.queue._getters) < 8:  # noqa: ASYNC110 (nothing tells when workers begin to wait)
             await asyncio.sleep(0)
         pool.stop(StoppedError("interrupted", stopped_by="interrupted"))
         began = asyncio.get_running_loop().time()

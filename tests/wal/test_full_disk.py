@@ -14,7 +14,7 @@ from tts_pipeline.attempt import Attempt
 from tts_pipeline.errors import StorageError
 from tts_pipeline.models import Utterance
 from tts_pipeline.storage.disk_reserve import DiskReserve
-from tts_pipeline.wal.journal import Append, Journal, encode_frame
+from tts_pipeline.wal.journal import Journal, JournalEntry, encode_frame
 from tts_pipeline.wal.records import (
     Discarded,
     Intent,
@@ -27,7 +27,7 @@ from tts_pipeline.wal.replay import replay_journal
 _FULL = """
 import queue, resource, signal, sys
 from pathlib import Path
-from tts_pipeline.wal.journal import Journal, JournalWriter, Append
+from tts_pipeline.wal.journal import Journal, JournalWriter, JournalEntry
 from tts_pipeline.wal.records import JournalHeader, RejectRecord, RejectValues, encode_record
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -42,12 +42,12 @@ def record(number, size):
 frames = [record(0, 1_000), record(1, 2_000), record(2, 50_000), record(3, 10)]
 deliveries, told, later = queue.SimpleQueue(), [], []
 writer = JournalWriter(deliveries.put)
-writer.put(Append(journal, *record(9, 10)))
+writer.put(JournalEntry(journal, *record(9, 10)))
 for pieces in frames:  # one batch, because the first record is not reported yet
-    writer.put(Append(journal, *pieces, durable=True, on_written=told.append))
+    writer.put(JournalEntry(journal, *pieces, durable=True, on_written=told.append))
 for _ in range(2):
     deliveries.get(timeout=10)()
-writer.put(Append(journal, *record(4, 10), on_written=later.append))
+writer.put(JournalEntry(journal, *record(4, 10), on_written=later.append))
 deliveries.get(timeout=10)()
 writer.close()
 print([type(one).__name__ for one in told], [type(one).__name__ for one in later])
@@ -80,7 +80,9 @@ def _until_full(folder: Path, reserve: DiskReserve | None, numbers: range) -> li
     for number in numbers:
         for kind, payload in (("intent", b""), ("answer", bytes(100_000))):
             writer.put(
-                Append(journal, note_of(number), payload, durable=kind == "intent", on_written=partial(note, kind))
+                JournalEntry(
+                    journal, note_of(number), payload, durable=kind == "intent", on_written=partial(note, kind)
+                )
             )
             deliveries.get(timeout=patience(10))()
     writer.close()
@@ -134,10 +136,12 @@ def test_a_batch_that_fills_the_disk_is_told_one_by_one(tmp_path: Path) -> None:
         journal = Journal.create(disk.folder / "x.journal", HEADER)
         outcomes: dict[int, bool] = {}
         writer, deliveries = make_writer(reserve)
-        writer.put(Append(journal, note_of(99)))
+        writer.put(JournalEntry(journal, note_of(99)))
         for number in range(15):  # one batch, because the first record is not reported yet
             done = partial(lambda number, error: outcomes.update({number: error is None}), number)
-            writer.put(Append(journal, note_of(number), bytes(100_000), durable=number in {2, 12, 14}, on_written=done))
+            writer.put(
+                JournalEntry(journal, note_of(number), bytes(100_000), durable=number in {2, 12, 14}, on_written=done)
+            )
         for _ in range(2):
             deliveries.get(timeout=patience(10))()
         writer.close()

@@ -14,7 +14,7 @@ import pytest
 from tests.machine import patience
 from tts_pipeline.errors import StorageError
 from tts_pipeline.storage.disk_reserve import DiskReserve
-from tts_pipeline.wal.journal import Append, Journal, JournalWriter, encode_frame
+from tts_pipeline.wal.journal import Journal, JournalEntry, JournalWriter, encode_frame
 from tts_pipeline.wal.records import (
     JournalHeader,
     RejectRecord,
@@ -95,7 +95,7 @@ def test_many_intents_share_few_syncs_and_none_is_told_before_its_own(tmp_path: 
             order[number] = len(order)
             sync_counts[number] = journal.syncs
 
-        writer.put(Append(journal, note_of(number), durable=True, on_written=done))
+        writer.put(JournalEntry(journal, note_of(number), durable=True, on_written=done))
 
     put(0)
     assert journal.reached.wait(patience(10))
@@ -119,7 +119,7 @@ def test_what_need_not_be_durable_waits_for_no_sync(tmp_path: Path) -> None:
     journal = _slow_disk(tmp_path / "x.journal")
     writer, deliveries = make_writer()
     outcomes: list[StorageError | None] = []
-    writer.put(Append(journal, note_of(1), b"audio", on_written=outcomes.append))
+    writer.put(JournalEntry(journal, note_of(1), b"audio", on_written=outcomes.append))
     deliveries.get(timeout=patience(10))()
     assert outcomes == [None]
     assert journal.syncs == 0
@@ -135,7 +135,7 @@ def test_what_is_put_while_a_batch_is_on_its_way_is_the_next(tmp_path: Path) -> 
     numbers: list[int] = []
     for number, durable in ((0, True), (1, False), (2, True), (3, True)):
         done = partial(lambda number, _: numbers.append(number), number)
-        writer.put(Append(journal, note_of(number), durable=durable, on_written=done))
+        writer.put(JournalEntry(journal, note_of(number), durable=durable, on_written=done))
     journal.may_sync.set()
     finish = deliveries.get(timeout=patience(10))
     assert (numbers, read_notes(journal.path)) == ([], [0])
@@ -160,9 +160,9 @@ def test_an_intent_is_told_when_what_was_put_before_is_written_in_every_journal(
         snapshots.append(read_notes(earlier.path))
 
     for number in range(20):
-        writer.put(Append(later, note_of(2 * number), durable=True, on_written=lambda _: None))
-        writer.put(Append(earlier, note_of(number)))
-        writer.put(Append(later, note_of(2 * number + 1), durable=True, on_written=look))
+        writer.put(JournalEntry(later, note_of(2 * number), durable=True, on_written=lambda _: None))
+        writer.put(JournalEntry(earlier, note_of(number)))
+        writer.put(JournalEntry(later, note_of(2 * number + 1), durable=True, on_written=look))
         while len(snapshots) <= number:
             deliveries.get(timeout=patience(10))()
     assert snapshots == [list(range(number + 1)) for number in range(20)]
@@ -186,14 +186,14 @@ def test_an_intent_is_told_when_answers_in_other_journals_are_on_the_disk(tmp_pa
     synced.clear()
     writer, deliveries = make_writer()
     for journal in (earlier, closed):
-        writer.put(Append(journal, note_of(1), b"audio"))
+        writer.put(JournalEntry(journal, note_of(1), b"audio"))
         deliveries.get(timeout=patience(10))()
     assert synced == []
     closed.close()
     outcomes: list[tuple[StorageError | None, list[str]]] = []
     for number in range(2):
         writer.put(
-            Append(
+            JournalEntry(
                 later, note_of(number), durable=True, on_written=lambda error: outcomes.append((error, list(synced)))
             )
         )
@@ -219,11 +219,11 @@ def test_what_is_put_in_one_turn_is_one_wake_up(tmp_path: Path) -> None:
     writer = JournalWriter(deliveries.put, call_soon=turns.append)
     for first in (0, 4):
         for number in range(first, first + 4):
-            writer.put(Append(journal, note_of(number), durable=True, on_written=lambda _: None))
+            writer.put(JournalEntry(journal, note_of(number), durable=True, on_written=lambda _: None))
         assert len(turns) == 1, "asked for once in a turn"
         turns.pop()()
         deliveries.get(timeout=patience(10))()
-    writer.put(Append(journal, note_of(8)))
+    writer.put(JournalEntry(journal, note_of(8)))
     writer.close()
     journal.close()
     assert appended == [1, 4, 4, 1], "the header, two turns, and what was left"
@@ -235,7 +235,7 @@ def test_closing_writes_what_is_queued(tmp_path: Path) -> None:
     journals = [Journal.create(tmp_path / f"{number}.journal", HEADER) for number in range(3)]
     writer, _ = make_writer()
     for number in range(300):
-        writer.put(Append(journals[number % 3], note_of(number), b"x" * number))
+        writer.put(JournalEntry(journals[number % 3], note_of(number), b"x" * number))
     writer.close()
     for number, journal in enumerate(journals):
         journal.close()
@@ -257,7 +257,7 @@ def test_a_failed_journal_does_not_stop_the_others(tmp_path: Path) -> None:
     writer, deliveries = make_writer()
     outcomes: dict[str, list[StorageError | None]] = {"bad": [], "good": []}
     for name, journal in (("bad", bad), ("good", good)):
-        writer.put(Append(journal, note_of(1), durable=True, on_written=outcomes[name].append))
+        writer.put(JournalEntry(journal, note_of(1), durable=True, on_written=outcomes[name].append))
     while not all(outcomes.values()):
         deliveries.get(timeout=patience(10))()
     writer.close()

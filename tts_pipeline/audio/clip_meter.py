@@ -42,7 +42,7 @@ class _Span(NamedTuple):
     frames: int
 
 
-class ClipMeter:
+class SignalMeter:
     """Measures canonical WAVs of one channel and 16 bits. Not for several threads at a time.
 
     A sound alone takes some 25 calls of numpy for each of its measures, most of which take longer to call than to run.

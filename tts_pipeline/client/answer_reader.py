@@ -23,7 +23,7 @@ from tts_pipeline.wire.timestamps import TIMESTAMPS_DROPPED, align_words
 from tts_pipeline.wire.usage import NO_USAGE
 
 if TYPE_CHECKING:
-    from tts_pipeline.audio.clip_meter import ClipMeter
+    from tts_pipeline.audio.clip_meter import SignalMeter
 
 _INLINE_AUDIO_BYTES = 100_000
 """Larger compressed audio is measured in a thread: it is walked or decoded. A WAV takes only microseconds."""
@@ -92,7 +92,7 @@ class AnswerReader:
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
-        self._clip_meter: ClipMeter | None = None
+        self._signal_meter: SignalMeter | None = None
 
     def read(self, batch: Sequence[ReceivedAnswer]) -> None:
         """Find the outcome of each answer of a turn of the loop.
@@ -152,12 +152,12 @@ class AnswerReader:
             except Exception as error:
                 received.outcome = error
 
-    def _meter(self) -> ClipMeter:
+    def _meter(self) -> SignalMeter:
         # Imported here, because numpy loads slowly: the first request need not wait for it.
-        from tts_pipeline.audio.clip_meter import ClipMeter
+        from tts_pipeline.audio.clip_meter import SignalMeter
 
-        self._clip_meter = self._clip_meter or ClipMeter()
-        return self._clip_meter
+        self._signal_meter = self._signal_meter or SignalMeter()
+        return self._signal_meter
 
     def _load_quickly(self, received: ReceivedAnswer) -> Wav | None:
         """Parse an answer and make its audio playable if that is quick; return a clip to measure with others."""

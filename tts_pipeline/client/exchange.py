@@ -51,7 +51,7 @@ class Exchange:
         received = ReceivedAnswer(segment_request, facts)
         try:
             reply = await self._transport.exchange(
-                request.method, url, request.headers, request.body, partial(self._take, received)
+                request.method, url, request.headers, request.body, partial(self._read_with_others, received)
             )
             if received.reply is NOT_RECEIVED:
                 received.reply = await self._redirected(request, url, reply) if reply.status in REDIRECTS else reply
@@ -71,8 +71,8 @@ class Exchange:
         """Read all answers that have come, and those that come, without delay: the run stops."""
         self._batcher.release_all()
 
-    def _take(self, received: ReceivedAnswer, reply: Response, waiter: asyncio.Future[None]) -> bool:
-        """Read a usual answer with the others that come in the same turn of the loop, before its row goes on."""
+    def _read_with_others(self, received: ReceivedAnswer, reply: Response, waiter: asyncio.Future[None]) -> bool:
+        """Read a usual answer, before its row goes on, with others of this turn; return False for any other."""
         body_bytes = len(reply.body)
         if not _SMALL_BODY_BYTES < body_bytes <= _INLINE_BODY_BYTES or reply.status in REDIRECTS:
             return False
@@ -80,7 +80,7 @@ class Exchange:
         self._batcher.add(received, body_bytes, waiter)
         return True
 
-    def _take_audio(self, received: ReceivedAnswer, source: Response, waiter: asyncio.Future[None]) -> bool:
+    def _read_audio_with_others(self, received: ReceivedAnswer, source: Response, waiter: asyncio.Future[None]) -> bool:
         """Read usual audio from a URL in the same way."""
         body_bytes = len(source.body)
         if not 200 <= source.status < 300 or body_bytes > _INLINE_BODY_BYTES:
@@ -95,8 +95,8 @@ class Exchange:
             await self._parse(received)
         if received.source is None and received.reading is not None:
             was_redirected = received.reply.status in REDIRECTS  # then it may be a page, which the fetcher refuses
-            take = None if was_redirected else partial(self._take_audio, received)
-            received.source = await self._fetcher.fetch(received.reading, take, was_redirected=was_redirected)
+            on_response = None if was_redirected else partial(self._read_audio_with_others, received)
+            received.source = await self._fetcher.fetch(received.reading, on_response, was_redirected=was_redirected)
         if received.outcome is None and received.audio is None and received.source is not None:
             await self._batcher.submit(received, len(received.source.body))
         if received.outcome is None:
@@ -104,7 +104,7 @@ class Exchange:
         return received.outcome
 
     async def _parse(self, received: ReceivedAnswer) -> None:
-        """Parse an answer that was not taken: it is small or large, or it was compressed or has no length."""
+        """Parse an answer that was not read with others: small, large, compressed, or without a length."""
         body_bytes = len(received.reply.body)
         if body_bytes <= _SMALL_BODY_BYTES:
             self._reader.parse(received)

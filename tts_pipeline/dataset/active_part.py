@@ -24,7 +24,7 @@ from tts_pipeline.models import Answer, Audio, History, Reject, Speech, Utteranc
 from tts_pipeline.money import Cost
 from tts_pipeline.source.spooled_rows import SpooledRows
 from tts_pipeline.storage.store import Store, storage_errors
-from tts_pipeline.wal.journal import SUFFIX, Append, Journal, JournalWriter, OnWritten
+from tts_pipeline.wal.journal import SUFFIX, Journal, JournalEntry, JournalWriter, OnWritten
 from tts_pipeline.wal.records import (
     AnswerRecord,
     AnswerSpeech,
@@ -114,13 +114,13 @@ class PriorState:
 NO_PRIOR_STATE = PriorState()
 
 
-class _Bought(NamedTuple):
+class _LastAnswer(NamedTuple):
     """An answer, its attempt, and its record, which may still be pending."""
 
     attempt: Attempt
     settled: Settled
     audio: Audio
-    append: Append
+    entry: JournalEntry
 
 
 class ActivePart:
@@ -146,7 +146,7 @@ class ActivePart:
         self._resources = ExitStack()
         self._fence: Callable[[], None] = lambda: None
         self._in_flight: dict[str, Attempt] = {}
-        self._last_answers: dict[UtteranceKey, _Bought] = {}
+        self._last_answers: dict[UtteranceKey, _LastAnswer] = {}
         self.on_complete: Callable[[ActivePart], None] = lambda _: None
         self.on_write_error: Callable[[StorageError], None] = lambda _: None
         """Receives the failure of a speech for which nobody waits."""
@@ -243,8 +243,8 @@ class ActivePart:
         if answer is None:
             self._put(record)
         else:
-            append = self._put(record, answer.audio.data)
-            self._last_answers[attempt.utterance_id, attempt.take] = _Bought(attempt, record, answer.audio, append)
+            entry = self._put(record, answer.audio.data)
+            self._last_answers[attempt.utterance_id, attempt.take] = _LastAnswer(attempt, record, answer.audio, entry)
         self._progress.in_flight -= 1
         self._progress.settled += 1
         self._progress.latency_ms += settlement.latency_ms
@@ -262,30 +262,30 @@ class ActivePart:
         The row counts as finished when it is written; ``on_write_error`` receives a failure after the return.
         """
         utterance = speech.utterance
-        bought = self._last_answers.pop((utterance.utterance_id, utterance.take), None)
+        last_answer = self._last_answers.pop((utterance.utterance_id, utterance.take), None)
         # Audio that is one unchanged answer is in the journal already: it is not written twice.
-        is_answer = bought is not None and bought.audio is speech.audio
-        if bought is not None and is_answer and self._extend_pending(bought, speech):
+        is_answer = last_answer is not None and last_answer.audio is speech.audio
+        if last_answer is not None and is_answer and self._extend_pending(last_answer, speech):
             return
-        segment = bought.attempt.segment if bought is not None and is_answer else None
+        segment = last_answer.attempt.segment if last_answer is not None and is_answer else None
         record = SpeechRecord(utterance.utterance_id, utterance.take, SpeechValues.of(speech), segment)
         await self._write(record, b"" if is_answer else speech.audio.data)
         self._count_speech(speech.audio.duration_ms, is_reused=speech.deduplicated_from is not None)
 
-    def _extend_pending(self, bought: _Bought, speech: Speech) -> bool:
+    def _extend_pending(self, last_answer: _LastAnswer, speech: Speech) -> bool:
         """Add an utterance's end to the record of its answer; return False if that is not possible any more.
 
         Usually it is: the end follows the answer in the same turn of the loop. Nobody waits for the record, because an
         intent is the next that its worker does: that saves a record and a wake-up of a task for each row.
         """
         assert self._writer is not None
-        if not self._writer.is_pending(bought.append):
+        if not self._writer.is_pending(last_answer.entry):
             return False
-        answer_speech = AnswerSpeech.of(speech, bought.attempt, bought.settled)
+        answer_speech = AnswerSpeech.of(speech, last_answer.attempt, last_answer.settled)
         if answer_speech is None:
             return False
-        bought.append.record = with_speech(bought.append.record, answer_speech)
-        bought.append.on_written = partial(self._on_speech_written, speech.audio.duration_ms)
+        last_answer.entry.record = with_speech(last_answer.entry.record, answer_speech)
+        last_answer.entry.on_written = partial(self._on_speech_written, speech.audio.duration_ms)
         return True
 
     def _on_speech_written(self, duration_ms: int, error: StorageError | None) -> None:
@@ -318,12 +318,12 @@ class ActivePart:
 
     def _put(
         self, record: Record, payload: bytes = b"", *, durable: bool = False, on_written: OnWritten | None = None
-    ) -> Append:
+    ) -> JournalEntry:
         assert self._journal is not None
         assert self._writer is not None
-        append = Append(self._journal, encode_record(record), payload, durable, on_written)
-        self._writer.put(append)
-        return append
+        entry = JournalEntry(self._journal, encode_record(record), payload, durable, on_written)
+        self._writer.put(entry)
+        return entry
 
 
 _NO_HISTORY = History()

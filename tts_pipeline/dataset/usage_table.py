@@ -27,7 +27,7 @@ _ATTEMPT_COLUMNS = {
 }
 """Columns with the field of an ``Attempt`` that each holds."""
 
-_END_COLUMNS = {
+_SETTLEMENT_COLUMNS = {
     **{name: name for name in ("latency_ms", "http_status", "outcome", "error_code", "request_id", "implausible")},
     **{name: name for name in ("characters_billed", "characters_upper_bound", "cost", "cost_upper_bound")},
     **{name: f"usage.{name}" for name in ("characters_reported", "input_tokens", "output_tokens", "total_tokens")},
@@ -36,7 +36,7 @@ _END_COLUMNS = {
 """Columns with the field of a ``Settlement`` that each holds."""
 
 
-class _UnknownEnd(Struct, frozen=True, kw_only=True):
+class _UnknownSettlement(Struct, frozen=True, kw_only=True):
     """The fields of a ``Settlement`` for an attempt without one, as the usage table shows it."""
 
     outcome: str = Outcome.UNKNOWN
@@ -53,9 +53,9 @@ class _UnknownEnd(Struct, frozen=True, kw_only=True):
     implausible: None = None
 
 
-def _unknown_end(attempt: Attempt) -> _UnknownEnd:
+def _unknown_settlement(attempt: Attempt) -> _UnknownSettlement:
     """Return the end of an attempt whose outcome is unknown: nothing is confirmed, and it may have cost all."""
-    return _UnknownEnd(
+    return _UnknownSettlement(
         characters_upper_bound=attempt.characters_upper_bound,
         cost=confirmed_if_unknown(attempt.cost_upper_bound),
         cost_upper_bound=attempt.cost_upper_bound,
@@ -80,11 +80,11 @@ def _attempt_table(replay: Replay, tags: Mapping[UtteranceKey, Mapping[str, str]
     header, prices, schema = replay.header, replay.header.prices, usage_schema()
     pairs = list(replay.attempts.values())
     attempts = [attempt for attempt, _ in pairs]
-    ends = [end or _unknown_end(attempt) for attempt, end in pairs]
+    settlements = [settlement or _unknown_settlement(attempt) for attempt, settlement in pairs]
     attempt_prices = [prices.get(attempt.price_id or "") for attempt in attempts]
     columns = {
         **_columns_of(attempts, _ATTEMPT_COLUMNS),
-        **_columns_of(ends, _END_COLUMNS),
+        **_columns_of(settlements, _SETTLEMENT_COLUMNS),
         "price_basis": [price and price.basis for price in attempt_prices],
         "currency": [price and price.currency for price in attempt_prices],
         "tags": _tag_column(header.tags, attempts, tags),

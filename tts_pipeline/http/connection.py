@@ -51,8 +51,8 @@ class UnsolicitedResponseError(aiohttp.ClientError):
     """More than one answer came, or an answer came too early, so its request is unknown."""
 
 
-class Pool(Protocol):
-    """What a connection tells its pool."""
+class ConnectionOwner(Protocol):
+    """The pool, as its connections see it."""
 
     limits: Timeouts
 
@@ -66,8 +66,8 @@ class Pool(Protocol):
         """The server sent unsolicited bytes."""
 
 
-TakeResponse = Callable[[Response, "asyncio.Future[None]"], bool]
-"""Takes a whole answer as soon as it is there; if it returns True, it ends the future later, when it has read it."""
+OnResponse = Callable[[Response, "asyncio.Future[None]"], bool]
+"""Receives a whole answer as soon as it is there; returns True if it reads it, and ends the future when it has."""
 
 
 @dataclass(slots=True, eq=False)
@@ -77,7 +77,7 @@ class RequestCycle:
     ``head`` and ``body`` are None until the answer's head is read; interim answers (1xx) do not count. ``body_bytes``
     is the number of its bytes so far; ``overhead_bytes`` counts heads, trailers and chunk extensions since the last of
     them, or since the request. ``is_early``: the head came before the whole request had left. ``is_doubtful``: the
-    answer may be another request's. ``take`` gets the answer when it is whole, and ``reply`` is the answer that it got.
+    answer may be another request's. ``on_response`` gets the answer when it is whole; ``reply`` is what it got.
     """
 
     ended: asyncio.Future[None]
@@ -92,7 +92,7 @@ class RequestCycle:
     is_early: bool = False
     is_doubtful: bool = False
     error: Exception | None = None
-    take: TakeResponse | None = None
+    on_response: OnResponse | None = None
     reply: Response | None = None
 
     def response(self) -> tuple[Response, ContentDecoder | None]:
@@ -105,17 +105,19 @@ class RequestCycle:
         return Response(head.status, head.headers, self.body.read_nowait(), head.is_delimited), head.decoder
 
     def end(self, error: Exception | None = None) -> None:
-        """Wake the sender, who raises the error; an answer that somebody took wakes its sender when it is read."""
+        """Wake the sender, who raises the error; one that ``on_response`` reads wakes its sender afterwards."""
         self.error = error
-        if not self.ended.done() and (error is not None or self.take is None or not self._hand_over(self.take)):
+        if self.ended.done():
+            return
+        if error is not None or self.on_response is None or not self._hand_over(self.on_response):
             self.ended.set_result(None)
 
-    def _hand_over(self, take: TakeResponse) -> bool:
+    def _hand_over(self, on_response: OnResponse) -> bool:
         """Hand over an answer that surely belongs to its request and that nothing more has to be done to."""
         if self.is_doubtful or self.head is None or self.head.decoder is not None or not self.head.is_delimited:
             return False
         self.reply, _ = self.response()
-        return take(self.reply, self.ended)
+        return on_response(self.reply, self.ended)
 
 
 class _NoFlowControl(BaseProtocol):
@@ -139,7 +141,7 @@ class WatchedConnection(ResponseHandler):
     key: ConnectionKey
     """Set by the pool: where it leads."""
 
-    def __init__(self, pool: Pool, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, pool: ConnectionOwner, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self.idle_since_s = 0.0
         self._pool = pool
@@ -209,9 +211,9 @@ class WatchedConnection(ResponseHandler):
             self._refuse(cycle, error)
             return
         if messages:
-            self._take_heads(cycle, messages, cycle.overhead_bytes + len(data))
+            self._receive_heads(cycle, messages, cycle.overhead_bytes + len(data))
         if not cycle.ended.done():
-            self._take_body(cycle, len(data))
+            self._receive_body(cycle, len(data))
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """End the answer: a body without a length is complete, any other one is lost."""
@@ -246,7 +248,7 @@ class WatchedConnection(ResponseHandler):
             self.close()
             self.set_exception(HeadTooLargeError())
 
-    def _take_heads(
+    def _receive_heads(
         self, cycle: RequestCycle, messages: Sequence[tuple[RawResponseMessage, StreamReader]], received_bytes: int
     ) -> None:
         self._last_bytes_s = monotonic()  # a head's rest gets no more time than its beginning
@@ -265,7 +267,7 @@ class WatchedConnection(ResponseHandler):
             cycle.is_early = self._is_writing
             cycle.is_doubtful = cycle.is_early and message.code < 300
 
-    def _take_body(self, cycle: RequestCycle, size: int) -> None:
+    def _receive_body(self, cycle: RequestCycle, size: int) -> None:
         """Bound the bytes of the body and those outside it; aiohttp 3.14.5 does not bound the latter."""
         body, has_grown = cycle.body, False
         if body is not None:

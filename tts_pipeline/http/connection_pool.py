@@ -55,7 +55,7 @@ class ConnectionPool(aiohttp.TCPConnector):
     def _make_connection(self) -> ResponseHandler:
         return WatchedConnection(self, self._loop)
 
-    def take(self, key: ConnectionKey) -> WatchedConnection | None:
+    def take_idle(self, key: ConnectionKey) -> WatchedConnection | None:
         """Take an idle connection on which nothing has arrived, the last used first; None if there is none."""
         connections = self._idle.get(key) if self._is_trusted else None
         while connections:

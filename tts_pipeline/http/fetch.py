@@ -13,7 +13,7 @@ from tts_pipeline.errors import FatalError, PermanentError, ServiceError, Suspec
 from tts_pipeline.flow.clock import Clock
 from tts_pipeline.flow.retry_policy import RetryPolicy
 from tts_pipeline.http.address import AddressScope, GuardedResolver, allowed_scopes, is_internal_name, scope_of
-from tts_pipeline.http.connection import TakeResponse
+from tts_pipeline.http.connection import OnResponse
 from tts_pipeline.http.timeouts import Timeouts
 from tts_pipeline.http.transport import Transport
 from tts_pipeline.http.url import join_url, origin_of_plain
@@ -53,12 +53,12 @@ class Fetcher:
         )
 
     async def fetch(
-        self, reading: ParsedResponse, take: TakeResponse | None = None, *, was_redirected: bool = False
+        self, reading: ParsedResponse, on_response: OnResponse | None = None, *, was_redirected: bool = False
     ) -> Response:
         """Fetch the URL of a parsed answer; return the response with the audio as its body.
 
         If the request itself was redirected to the URL (``was_redirected``), the URL may not lead to audio at all.
-        ``take`` may read the first answer, whatever it is, before this coroutine goes on (``Transport.exchange``).
+        ``on_response`` may read the first answer, whatever it is, before this coroutine goes on; see ``Transport``.
 
         Raises:
             TransientError: ``LostUrl``: the audio is gone, its URL has expired, or it was not reachable after several
@@ -75,7 +75,7 @@ class Fetcher:
             url = _join_url(self._service_url, url)
             await self._check(url)
         # Nearly every fetch ends with its first answer: it takes no timer (the transport has one) and no retry policy.
-        outcome = await self._try_get(url, take)
+        outcome = await self._try_get(url, on_response)
         if isinstance(outcome, Response) and 200 <= outcome.status < 300 and not was_redirected:
             return outcome
         try:
@@ -115,10 +115,10 @@ class Fetcher:
             raise TransientError(f"its URL answered with status {outcome.status}", code="LostUrl")
         return outcome
 
-    async def _try_get(self, url: str, take: TakeResponse | None = None) -> Response | TransientError:
+    async def _try_get(self, url: str, on_response: OnResponse | None = None) -> Response | TransientError:
         """Send a request to a checked URL, and return its outcome."""
         try:
-            return await self._transport.exchange("GET", url, _NO_HEADERS, b"", take)
+            return await self._transport.exchange("GET", url, _NO_HEADERS, b"", on_response)
         except TransientError as error:
             return error
         except PermanentError as error:

@@ -60,7 +60,7 @@ class RequestHead(Struct, frozen=True, eq=False):
         return b"%bContent-Length: %d\r\n\r\n%b" % (self.lines, len(body), body)
 
 
-class RequestHeads:
+class RequestHeadCache:
     """Keeps the heads of the last addresses. ``constant_headers`` are sent with every request."""
 
     def __init__(self, constant_headers: Mapping[str, str], proxy_for: Callable[[str], str | None]) -> None:

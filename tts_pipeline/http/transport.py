@@ -19,10 +19,10 @@ from aiohttp.abc import AbstractResolver
 from msgspec.structs import replace
 
 from tts_pipeline.catalog.route import Route
-from tts_pipeline.http.connection import TakeResponse, UnsolicitedResponseError
+from tts_pipeline.http.connection import OnResponse, UnsolicitedResponseError
 from tts_pipeline.http.connection_pool import ConnectionPool
 from tts_pipeline.http.errors import HTTP_EXCEPTIONS, map_exception
-from tts_pipeline.http.request_head import RequestHeads
+from tts_pipeline.http.request_head import RequestHeadCache
 from tts_pipeline.http.response_head import too_large_error
 from tts_pipeline.http.timeouts import Timeouts
 from tts_pipeline.http.tls import tls_context
@@ -59,7 +59,7 @@ class Transport:
         self._make_resolver = make_resolver
         headers = dict(_HEADERS) if authorization is None else {**_HEADERS, key_header.lower(): authorization}
         self._proxy_for = lru_cache(maxsize=16)(self._route.proxy_for)
-        self._heads = RequestHeads(headers, self._proxy_for)
+        self._head_cache = RequestHeadCache(headers, self._proxy_for)
         self._pool: ConnectionPool | None = None
         self._was_reached = False
 
@@ -69,11 +69,11 @@ class Transport:
         url: str,
         headers: Mapping[str, str],
         body: bytes = b"",
-        take: TakeResponse | None = None,
+        on_response: OnResponse | None = None,
     ) -> Response:
         """Send a request and read the whole answer, whatever its status; a redirect is an answer.
 
-        Header names are in lower case. ``take`` may read the answer before this coroutine goes on: the row is
+        Header names are in lower case. ``on_response`` may read the answer before this coroutine goes on: the row is
         then woken once, not for the answer and again for its content.
 
         Raises:
@@ -86,14 +86,14 @@ class Transport:
         end_s = monotonic() + self.exchange_s
         may_be_sent = False
         try:
-            head = self._heads.head_of(method, url, headers)
+            head = self._head_cache.head_of(method, url, headers)
             pool = self._pool or self._open_pool()
-            connection = pool.take(head.key)
+            connection = pool.take_idle(head.key)
             if connection is None:
                 connection = await pool.open(head.opening)
             # From the choice of a connection to its request nothing else runs, so nothing arrives unseen.
             cycle = connection.send(head.with_body(body), end_s)
-            cycle.take = take
+            cycle.on_response = on_response
             may_be_sent = True
             try:
                 await cycle.ended

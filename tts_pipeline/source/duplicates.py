@@ -47,7 +47,7 @@ class RequestHasher:
         """The columns of the source."""
         return self._mapper.roles
 
-    def passing_hashes(self, rows: pa.Table) -> npt.NDArray[np.int64]:
+    def transient_hashes(self, rows: pa.Table) -> npt.NDArray[np.int64]:
         """Return hashes that are alike in this process alone, and take a third of the time of ``hash_rows``.
 
         Rows of one request have the same hash; so do all rows without a text.

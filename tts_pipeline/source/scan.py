@@ -51,7 +51,7 @@ def scan_source(
                 _refuse_null_ids(table, roles.columns.utterance_id)
                 ids.add(_id_hashes(table, roles))
             with suppress(ConfigurationError):  # ``check_values`` reports it below, with the counts of all rows
-                requests.add(hasher.passing_hashes(table))
+                requests.add(hasher.transient_hashes(table))
         duplicate_ids, suspects = duplicate_hashes(ids), duplicate_hashes(requests)
     for name, value_counts in counts.items():
         mapper.check_values(name, value_counts)
@@ -63,10 +63,10 @@ def scan_source(
 def _repeated_requests(
     source: Source, row_indices: Sequence[int], hasher: RequestHasher, suspects: SortedHashes, scratch: Path | None
 ) -> SortedHashes:
-    """Return the lasting hashes of repeated requests, from the rows whose passing hashes are ``suspects``."""
+    """Return the persistent hashes of repeated requests, from the rows whose transient hashes are ``suspects``."""
     with HashPartitions(scratch) as requests:
         for table in _read_tables(source, row_indices, _columns(hasher.roles)):
-            rows = np.flatnonzero(are_among(suspects, hasher.passing_hashes(table)))
+            rows = np.flatnonzero(are_among(suspects, hasher.transient_hashes(table)))
             requests.add(hasher.hash_rows(table.take(pa.array(rows))))
         return duplicate_hashes(requests)
 

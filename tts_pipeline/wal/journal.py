@@ -221,7 +221,7 @@ WriteOutcome = tuple[OnWritten | None, StorageError | None]
 """The callback of a record, and its error; None without a callback or without an error."""
 
 
-class Append(Struct, eq=False):
+class JournalEntry(Struct, eq=False):
     """One record for a journal, already encoded by its maker, so that a mistake in it never stops the writer.
 
     ``durable`` waits for the disk, not only for the operating system. The writer calls ``on_written`` through its
@@ -266,25 +266,25 @@ class JournalWriter:
         self._reserve = reserve
         self._call_soon = call_soon
         self._disk_full: DiskFullError | None = None
-        self._pending: list[Append] = []
+        self._pending: list[JournalEntry] = []
         self._batch = 1
         self._is_busy = False
         self._unsynced: dict[int, Journal] = {}
         self._hand_over_lock = threading.Lock()
-        self._queue: queue.SimpleQueue[list[Append] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[list[JournalEntry] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
         self._thread.start()
 
-    def put(self, append: Append) -> None:
+    def put(self, entry: JournalEntry) -> None:
         """Queue a record; the records of one journal are written in the order of the calls."""
-        append.batch = self._batch
-        self._pending.append(append)
+        entry.batch = self._batch
+        self._pending.append(entry)
         if len(self._pending) == 1 and not self._is_busy:
             self._call_soon(self._hand_over)
 
-    def is_pending(self, append: Append) -> bool:
+    def is_pending(self, entry: JournalEntry) -> bool:
         """Return whether a record that was put is not on its way yet; only for the thread that calls ``put``."""
-        return append.batch == self._batch
+        return entry.batch == self._batch
 
     def _hand_over(self) -> None:
         with self._hand_over_lock:  # `close` may run in another thread than `put`
@@ -311,23 +311,23 @@ class JournalWriter:
         while (batch := self._queue.get()) is not None:
             self._write_batch(batch)
 
-    def _write_batch(self, appends: list[Append]) -> None:
-        by_journal: dict[int, list[Append]] = {}
-        for append in appends:
-            by_journal.setdefault(id(append.journal), []).append(append)
+    def _write_batch(self, entries: list[JournalEntry]) -> None:
+        by_journal: dict[int, list[JournalEntry]] = {}
+        for entry in entries:
+            by_journal.setdefault(id(entry.journal), []).append(entry)
         outcomes: list[WriteOutcome] = []
-        intents: list[Append] = []
+        intents: list[JournalEntry] = []
         for group in by_journal.values():
-            for append, error in zip(group, self._write_group(group), strict=True):
-                if append.durable and error is None:
-                    intents.append(append)
-                elif append.on_written is not None:
-                    outcomes.append((append.on_written, error))
+            for entry, error in zip(group, self._write_group(group), strict=True):
+                if entry.durable and error is None:
+                    intents.append(entry)
+                elif entry.on_written is not None:
+                    outcomes.append((entry.on_written, error))
                 if error is None:
-                    self._unsynced[id(append.journal)] = append.journal
+                    self._unsynced[id(entry.journal)] = entry.journal
         if intents:
             errors = self._fsync_all()
-            outcomes += [(append.on_written, errors.get(id(append.journal))) for append in intents]
+            outcomes += [(entry.on_written, errors.get(id(entry.journal))) for entry in intents]
         self._deliver(partial(self._finish_batch, outcomes))
 
     def _fsync_all(self) -> dict[int, StorageError]:
@@ -341,35 +341,35 @@ class JournalWriter:
         self._unsynced.clear()
         return errors
 
-    def _write_group(self, appends: list[Append]) -> list[StorageError | None]:
+    def _write_group(self, entries: list[JournalEntry]) -> list[StorageError | None]:
         """Write records of one journal, without a sync; return the error of each, or None."""
         if self._disk_full is not None:
-            return self._write_on_full_disk(appends, self._disk_full)
+            return self._write_on_full_disk(entries, self._disk_full)
         try:
-            appends[0].journal.append(_encode_frames(appends), durable=False)
+            entries[0].journal.append(_encode_frames(entries), durable=False)
         except DiskFullError as error:
             self._disk_full = error
             if self._reserve is not None:
                 self._reserve.release()
-            return self._write_on_full_disk(appends, error, appends[: error.frames_written])
+            return self._write_on_full_disk(entries, error, entries[: error.frames_written])
         except StorageError as error:
-            return [error] * len(appends)
-        return [None] * len(appends)
+            return [error] * len(entries)
+        return [None] * len(entries)
 
     @staticmethod
     def _write_on_full_disk(
-        appends: list[Append], disk_full: DiskFullError, written: Sequence[Append] = ()
+        entries: list[JournalEntry], disk_full: DiskFullError, written: Sequence[JournalEntry] = ()
     ) -> list[StorageError | None]:
         """Refuse intents and write all other records into the space that is left; skip those already ``written``."""
         written_ids = set(map(id, written))
-        rest = [append for append in appends if not append.durable and id(append) not in written_ids]
+        rest = [entry for entry in entries if not entry.durable and id(entry) not in written_ids]
         failure: StorageError | None = None
         try:
-            appends[0].journal.append(_encode_frames(rest), durable=False)
+            entries[0].journal.append(_encode_frames(rest), durable=False)
         except StorageError as error:
             failure = error
         # A written intent is accepted: refused, it would count as an attempt with an unknown outcome.
-        return [None if id(append) in written_ids else disk_full if append.durable else failure for append in appends]
+        return [None if id(entry) in written_ids else disk_full if entry.durable else failure for entry in entries]
 
 
 def _notify(outcomes: Sequence[WriteOutcome]) -> None:
@@ -378,5 +378,5 @@ def _notify(outcomes: Sequence[WriteOutcome]) -> None:
             on_written(error)
 
 
-def _encode_frames(appends: list[Append]) -> list[tuple[bytes, ...]]:
-    return [encode_frame(append.record, append.payload) for append in appends]
+def _encode_frames(entries: list[JournalEntry]) -> list[tuple[bytes, ...]]:
+    return [encode_frame(entry.record, entry.payload) for entry in entries]
