@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
-import threading
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 
 import tts_pipeline as tts
 from tests.builders import call_arguments, line_frame
+from tests.frames.speak_and_die import __file__ as SCRIPT  # noqa: N812
 from tests.machine import patience
 from tts_pipeline.cache.file_cache import FileCache
 from tts_pipeline.emulator.local_service import LocalService
@@ -115,22 +118,20 @@ def test_a_finished_call_is_closed_once(tone_service: LocalService, tmp_path: Pa
 
 
 def test_a_finished_call_of_a_process_that_was_killed_is_closed_later(
-    tone_service: LocalService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tone_service: LocalService, tmp_path: Path
 ) -> None:
-    """By a later call, with the tags of its rows."""
-    arguments = call_arguments(tone_service, tmp_path, tag_columns={"line": "text"})
-    with monkeypatch.context() as patched:
-        patched.setattr(CallStore, "close_if_free", lambda *_: True)  # as if the process had ended
-        tts.synthesize(line_frame(2), voice="Cherry", **arguments)
-        for thread in threading.enumerate():
-            if isinstance(thread, threading.Timer):
-                thread.join()
-    assert [path.name[:5] for path in _calls(tmp_path)] == ["done-"]
-    for path in _calls(tmp_path):
-        os.utime(path, (1_000, 1_000))
+    """Killed between the call's return and its closing: by a later call, with the tags of its rows."""
+    command = [sys.executable, "-m", "tests.frames.speak_and_die", tone_service.url, str(tmp_path)]
+    process = subprocess.run(command, cwd=Path(SCRIPT).parents[2], timeout=patience(60), check=False)
+    assert process.returncode == -signal.SIGKILL
+    (done,) = (tmp_path / "frames" / "calls").glob("*/")
+    assert not list((tmp_path / "frames").glob("usage/*"))
+    os.utime(done, (1_000, 1_000))
     CallStore.at(tmp_path).tidy()
     assert _calls(tmp_path) == []
-    tags = sorted(map(str, tts.usage_of(work_dir=tmp_path)["tags"]))
+    bill = tts.usage_of(work_dir=tmp_path)
+    assert bill["outcome"].to_list() == ["succeeded"] * 2
+    tags = sorted(map(str, bill["tags"]))
     assert ["Line 0." in tags[0], "Line 1." in tags[1]] == [True, True]
 
 
