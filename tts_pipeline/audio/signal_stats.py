@@ -73,7 +73,7 @@ class SignalStats(Struct, frozen=True, gc=False):
 
 
 def measure_signal(stream: SampleStream) -> SignalStats:
-    """Measure a sound of at least one sample, in any format, block by block."""
+    """Measure a sound of at least one sample, in any format, block by block; ``clip_meter`` measures many."""
     accumulator = _Accumulator(stream.sample_rate_hz)
     for block in stream.blocks:
         accumulator.add(block)
@@ -81,7 +81,7 @@ def measure_signal(stream: SampleStream) -> SignalStats:
     return make_stats(
         accumulator.frames / stream.sample_rate_hz,
         powers,
-        tail_power=np.dot(tail, tail).item() / len(tail) + FLOOR,
+        tail_power=mean_power(tail),
         clipped_share=accumulator.clipped_count / (accumulator.frames * stream.channels),
         windows=window_levels(powers, window_starts(0, len(powers))),
     )
@@ -148,6 +148,12 @@ def frame_powers(samples: Samples, length: int, full_scale: float = 1.0) -> Powe
     powers /= length * full_scale
     powers += FLOOR
     return powers
+
+
+def mean_power(samples: Samples, full_scale: float = 1.0) -> float:
+    """Return the power of a sound as a whole; ``full_scale`` as for ``frame_powers``."""
+    power: float = np.dot(samples, samples).item()
+    return power / (len(samples) * full_scale) + FLOOR
 
 
 def window_starts(first: int, end: int) -> range:

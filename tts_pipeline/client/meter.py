@@ -128,24 +128,16 @@ class Meter:
         is_as_counted = usage.characters_reported is None or usage.characters_reported == counted
         is_as_reserved = is_as_counted and attempt.characters_upper_bound == counted and type(usage) is Usage
         if self._is_by_character and is_as_reserved:
-            return Settlement(
-                attempt_id=attempt.attempt_id,
-                outcome=outcome,
-                finished_at_us=self._clock.utc_us(),
-                latency_ms=result.latency_ms,
-                http_status=result.http_status,
-                error_code=None,
-                request_id=result.request_id,
-                usage=usage,
-                characters_billed=counted,
-                characters_upper_bound=counted,
-                cost=attempt.cost_upper_bound,
-                cost_upper_bound=attempt.cost_upper_bound,
-            )
+            bound = attempt.cost_upper_bound
+            return self._settlement(result, outcome, Figure(counted, counted), (bound, bound))
         return self._settle_by_figures(result, outcome)
 
     def _settle_by_figures(self, result: AttemptResult, outcome: Outcome) -> Settlement:
-        """Settle an attempt that brought audio, of which the report, the price or the reservation differs."""
+        """Settle an attempt that brought audio, whatever its report, price and reservation.
+
+        Any success could be settled so. The usual one teaches nothing and costs what was reserved, which saves its row
+        seven calls (of 490) and a microsecond.
+        """
         attempt = result.attempt
         self._learn(result)
         characters = check_count(result.usage.characters_reported, attempt.characters_counted)
@@ -157,7 +149,7 @@ class Meter:
         is_plausible = is_sound and characters.is_plausible and (tokens is None or tokens.is_plausible)
         if not is_plausible:
             self._warn(result, characters, tokens)
-            characters = characters._replace(is_plausible=False)
+            characters = replace(characters, is_plausible=False)
         costs = (cost, attempt.cost_upper_bound if at_most is None else at_most)
         return self._settlement(result, outcome, characters, costs)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from tts_pipeline.config import PLAUSIBLE_RATIO
 from tts_pipeline.models import Usage
 
@@ -18,7 +20,7 @@ _MAX_PROMPT_TOKENS = 64
 """The most tokens that a model may add to a text: its own frame around the text."""
 
 
-class Figure(NamedTuple):
+class Figure(Struct, frozen=True, gc=False):
     """One figure of the bill, confirmed and at most: both are the service's report if it is plausible.
 
     Otherwise our count is confirmed, and the larger of report and count is the most.

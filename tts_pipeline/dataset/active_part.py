@@ -226,9 +226,7 @@ class ActivePart:
         except BaseException:  # the intent is not in the journal
             self._progress.tally.release(attempt)
             raise
-        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._put(Intent(attempt, boundaries), durable=True, on_written=partial(_resolve, written))
-        await written
+        await self._write(Intent(attempt, boundaries), durable=True)
         if self.wait_until_shipped is not None:
             await self.wait_until_shipped()
         self._fence()  # again: the process may have been suspended, or the disk slow
@@ -311,10 +309,11 @@ class ActivePart:
         if self.remaining == 0:
             self.on_complete(self)
 
-    async def _write(self, record: Record, payload: bytes = b"") -> None:
+    def _write(self, record: Record, payload: bytes = b"", *, durable: bool = False) -> asyncio.Future[None]:
+        """Put a record; return what ends when it is written. No coroutine: a row's intent would wait through two."""
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._put(record, payload, on_written=partial(_resolve, written))
-        await written
+        self._put(record, payload, durable=durable, on_written=partial(_resolve, written))
+        return written
 
     def _put(
         self, record: Record, payload: bytes = b"", *, durable: bool = False, on_written: OnWritten | None = None

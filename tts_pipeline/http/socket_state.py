@@ -28,7 +28,11 @@ _ONE_BYTE = ctypes.c_size_t(1)
 
 
 class SocketState:
-    """Shows what arrived at an open socket, and leaves it there."""
+    """Shows what arrived at an open socket, and leaves it there.
+
+    Two questions, because no system call answers both: ``poll`` takes a peer's end for bytes, and ``recv`` fails alike
+    for silence and for an error.
+    """
 
     def __init__(self, file_descriptor: int) -> None:
         self._file_descriptor = ctypes.c_int(file_descriptor)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import msgspec
 
@@ -104,6 +104,9 @@ class AnswerRecord(msgspec.Struct, frozen=True, gc=False):
 class AnswerSpeech(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """The end of an utterance whose speech is one answer, unchanged; the answer's own record holds all other columns.
 
+    Nearly every utterance ends so. Joined, converted, reused or retaken speech has a ``SpeechRecord``, which holds all
+    columns and which earlier versions read.
+
     ``quality`` None means the flags of the answer. The time is in microseconds.
     """
 
@@ -187,27 +190,16 @@ class SpeechValues(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     @classmethod
     def of(cls, speech: Speech) -> Self:
         """Return the values of a speech."""
-        usage, audio = speech.usage, speech.audio
         return cls(
+            **_answer_columns(speech, speech.audio),
             voice=speech.utterance.voice,
             language=speech.language,
-            audio_format=audio.format,
-            sample_rate_hz=audio.sample_rate_hz,
-            channels=audio.channels,
-            duration_ms=audio.duration_ms,
-            timestamps=speech.words,
-            timestamps_source=None if speech.words is None else "service",
             segments=speech.segments,
             attempts=speech.attempts,
-            request_id=speech.request_id,
             request_key=speech.request_key,
             deduplicated_from=speech.deduplicated_from,
             characters_counted=speech.characters_counted,
-            characters_reported=usage.characters_reported,
             characters_billed=speech.characters_billed,
-            input_tokens=usage.input_tokens,
-            output_tokens=usage.output_tokens,
-            total_tokens=usage.total_tokens,
             cost=speech.cost,
             currency=speech.currency,
             quality=speech.quality,
@@ -217,31 +209,38 @@ class SpeechValues(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     @classmethod
     def of_answer(cls, speech: AnswerSpeech, attempt: Attempt, settlement: Settlement, answer: AnswerRecord) -> Self:
         """Return the values of a speech that is one answer, unchanged."""
-        usage = answer.usage
         return cls(
+            **_answer_columns(answer, answer),
             voice=attempt.voice,
             language=speech.language,
-            audio_format=answer.format,
-            sample_rate_hz=answer.sample_rate_hz,
-            channels=answer.channels,
-            duration_ms=answer.duration_ms,
-            timestamps=answer.words,
-            timestamps_source=None if answer.words is None else "service",
             segments=1,
             attempts=speech.attempts,
-            request_id=answer.request_id,
             request_key=speech.request_key,
             characters_counted=attempt.characters_counted,
-            characters_reported=usage.characters_reported,
             characters_billed=settlement.characters_billed,
-            input_tokens=usage.input_tokens,
-            output_tokens=usage.output_tokens,
-            total_tokens=usage.total_tokens,
             cost=settlement.cost,
             currency=speech.currency,
             quality=answer.quality if speech.quality is None else speech.quality,
             created_at=speech.created_at,
         )
+
+
+def _answer_columns(answer: Speech | AnswerRecord, audio: Audio | AnswerRecord) -> dict[str, Any]:
+    """Return the columns that are the service's answer, to one segment or to all."""
+    usage, words = answer.usage, answer.words
+    return {
+        "audio_format": audio.format,
+        "sample_rate_hz": audio.sample_rate_hz,
+        "channels": audio.channels,
+        "duration_ms": audio.duration_ms,
+        "timestamps": words,
+        "timestamps_source": None if words is None else "service",
+        "request_id": answer.request_id,
+        "characters_reported": usage.characters_reported,
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "total_tokens": usage.total_tokens,
+    }
 
 
 class SpeechRecord(Record, frozen=True, tag="speech"):
