@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from pathlib import Path
 
 import platformdirs
@@ -19,10 +20,12 @@ from tests.builders import call_arguments, line_frame
 from tests.frames.speak_and_die import __file__ as SCRIPT  # noqa: N812
 from tests.machine import patience
 from tts_pipeline.cache.file_cache import FileCache
+from tts_pipeline.dataset.claims import Claim, claim_name, claim_names, write_claim
+from tts_pipeline.dataset.usage_files import usage_name
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import StoppedError
 from tts_pipeline.frames import call_store
-from tts_pipeline.frames.call_store import ABANDONED_S, CallStore
+from tts_pipeline.frames.call_store import ABANDONED_S, CallDirectory, CallStore
 from tts_pipeline.job import CancelToken
 from tts_pipeline.storage.local_store import LocalStore
 
@@ -115,6 +118,21 @@ def test_a_finished_call_is_closed_once(tone_service: LocalService, tmp_path: Pa
             bills = list(askers.map(lambda _: tts.usage_of(work_dir=tmp_path), range(4)))
         assert [bill.filter(outcome="succeeded").height for bill in bills] == [number] * 4
     assert len(list((tmp_path / "frames" / "usage").iterdir())) == 5
+
+
+def test_a_call_that_is_closed_between_two_looks_is_seen(tmp_path: Path) -> None:
+    """At its next place, and at the one after that."""
+    store = CallStore(tmp_path)
+    for name in ("first", "second", "third"):
+        claim = Claim(name, "i", 1, 500, Decimal("0.04"), "CNY", "local", "m", None)
+        write_claim(LocalStore(tmp_path / "calls" / name / "dataset"), 0, claim)
+    looks = store.open_datasets()
+    assert claim_names(next(looks), 0) == [claim_name(0, "first")]
+    store.finish_call(CallDirectory(tmp_path / "calls" / "second"))
+    seen = [name for dataset in looks for name in claim_names(dataset, 0)]
+    assert seen == [claim_name(0, "third"), claim_name(0, "second")]
+    store.close_finished_calls()
+    assert [path.name for path in store.usage_files()] == [Path(usage_name(0, "second")).name]
 
 
 def test_a_finished_call_of_a_process_that_was_killed_is_closed_later(

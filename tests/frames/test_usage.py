@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tests.builders import call_arguments, line_frame
 from tts_pipeline.dataset.claims import Claim, write_claim
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ConfigurationError
+from tts_pipeline.frames.call_store import CallDirectory, CallStore
 from tts_pipeline.report import usage
 from tts_pipeline.storage.local_store import LocalStore
 
@@ -53,3 +55,24 @@ def test_a_call_that_was_killed_is_on_the_bill(tmp_path: Path) -> None:
     write_claim(store, 0, Claim("j", "i", 1, 500, Decimal("0.04"), "CNY", "local", "m", None))
     rows = tts.usage_of(work_dir=tmp_path).select("outcome", "characters_upper_bound", "cost_upper_bound").rows()
     assert rows == [("unknown", 500, Decimal("0.04"))]
+
+
+def test_a_call_is_on_the_bill_once_while_it_is_closed(tmp_path: Path) -> None:
+    """Wherever its files are: in its own folder, in that of a finished call, or among the usage of closed calls."""
+    store, names = CallStore.at(tmp_path), [f"call{number:02}" for number in range(40)]
+    for name in names:
+        claim = Claim(name, "i", 1, 500, Decimal("0.04"), "CNY", "local", "m", None)
+        write_claim(LocalStore(tmp_path / f"frames/calls/{name}/dataset"), 0, claim)
+
+    def close_calls() -> None:
+        for number, name in enumerate(names):
+            close = store.finish_call if number % 2 else store.close_if_free
+            close(CallDirectory(tmp_path / "frames/calls" / name))
+
+    with ThreadPoolExecutor(1) as closer:
+        closing = closer.submit(close_calls)
+        while not closing.done():
+            assert sorted(tts.usage_of(work_dir=tmp_path)["journal_id"]) == names
+    closing.result()
+    assert sorted(tts.usage_of(work_dir=tmp_path)["journal_id"]) == names
+    assert len(store.usage_files()) == len(names)

@@ -25,10 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tts_pipeline.cache.file_cache import FileCache, evict
-from tts_pipeline.dataset.claims import Claim
 from tts_pipeline.dataset.descriptor import DESCRIPTOR_FILE
 from tts_pipeline.dataset.recovery import commit_all_usage
-from tts_pipeline.dataset.usage_files import committed_journals, open_claims
 from tts_pipeline.errors import StorageError
 from tts_pipeline.job.folders import JOURNALS, WORK_FOLDER, locks_dir_of
 from tts_pipeline.log import logger
@@ -167,15 +165,18 @@ class CallStore:
                 call.dataset.rename(self._make_folder(_USAGE) / uuid.uuid4().hex)
         shutil.rmtree(call.path, ignore_errors=True)
 
-    def usage_files(self) -> list[Path]:
-        """Return the files of the usage table, one folder for each call, stopped calls included."""
-        finished_files = self.root.glob(f"{_USAGE}/*/{_USAGE}/*.parquet")
-        return sorted([*finished_files, *self.root.glob(f"calls/*/{_DATASET}/{_USAGE}/*.parquet")])
+    def open_datasets(self) -> Iterator[LocalStore]:
+        """Yield the datasets of calls that are not closed, in the order in which calls go from place to place.
 
-    def open_claims(self) -> list[Claim]:
-        """Return the claims without published usage: their processes still run, or were killed. Blocking."""
-        stores = map(LocalStore, sorted(self.root.glob(f"calls/*/{_DATASET}")))
-        return [claim for store in stores for _, claim in open_claims(store, committed_journals(store))]
+        If each dataset is read before the next one is asked for, and ``usage_files`` after the last, then a call that
+        is finished or closed meanwhile is seen twice, never not at all. Blocking.
+        """
+        for name in ("*", f"{_DONE}*"):
+            yield from map(LocalStore, sorted(self.root.glob(f"calls/{name}/{_DATASET}")))
+
+    def usage_files(self) -> list[Path]:
+        """Return the usage files of closed calls, one folder for each call; they stay there. Blocking."""
+        return sorted(self.root.glob(f"{_USAGE}/*/{_USAGE}/*.parquet"))
 
     def _close_abandoned_calls(self) -> None:
         for path in (self.root / "calls").glob("*/"):
