@@ -120,6 +120,22 @@ def test_a_finished_call_is_closed_once(tone_service: LocalService, tmp_path: Pa
     assert len(list((tmp_path / "frames" / "usage").iterdir())) == 5
 
 
+def test_a_calls_folder_is_on_the_disk_before_its_first_request(
+    tone_service: LocalService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name, too: else a power cut could take the journal of a charge with it."""
+    fsync, synced = os.fsync, set[tuple[int, int]]()
+
+    def record(fd: int) -> None:
+        synced.add((os.fstat(fd).st_ino, tone_service.bill()["received"]))
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", record)
+    tts.synthesize(line_frame(1), voice="Cherry", **call_arguments(tone_service, tmp_path))
+    root = tmp_path / "frames"
+    assert {(path.stat().st_ino, 0) for path in (root, root / "calls")} <= synced
+
+
 def test_a_call_that_is_closed_between_two_looks_is_seen(tmp_path: Path) -> None:
     """At its next place, and at the one after that."""
     store = CallStore(tmp_path)

@@ -34,6 +34,7 @@ from tts_pipeline.storage.file_lock import FileLock, HeldElsewhereError
 from tts_pipeline.storage.lease import Leases
 from tts_pipeline.storage.local_store import LocalStore
 from tts_pipeline.storage.location import local_path
+from tts_pipeline.storage.safe_folder import make_folder
 from tts_pipeline.storage.scratch import is_writable, state_folder
 from tts_pipeline.storage.store import storage_errors
 
@@ -190,7 +191,7 @@ class CallStore:
         if not folder.is_dir() and not is_writable(self.root):
             raise StorageError(f"the folder {self.root} cannot be written", hint="give a writable folder as `work_dir`")
         with storage_errors(f"making the folder {folder}"):
-            folder.mkdir(exist_ok=True)
+            make_folder(folder)
         return folder
 
 
