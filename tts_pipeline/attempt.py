@@ -81,3 +81,10 @@ class Settlement(Struct, frozen=True, gc=False):
     cost: Decimal | None
     cost_upper_bound: Decimal | None
     implausible: bool = False
+
+    def has_bound_of(self, attempt: Attempt) -> bool:
+        """Return whether the attempt may have cost exactly what was reserved for it, as nearly every one does."""
+        return (
+            self.characters_upper_bound == attempt.characters_upper_bound
+            and self.cost_upper_bound == attempt.cost_upper_bound
+        )

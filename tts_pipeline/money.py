@@ -202,12 +202,8 @@ class Cost:
             self.cost_in_question = add_costs(self.cost_in_question, in_question, sign)
 
     def settle_attempt(self, attempt: Attempt, settlement: Settlement, currency: str | None) -> None:
-        """Replace an attempt at its upper bound with its settlement."""
-        has_same_bound = (
-            settlement.characters_upper_bound == attempt.characters_upper_bound
-            and settlement.cost_upper_bound == attempt.cost_upper_bound
-        )
-        if not has_same_bound or settlement.implausible or currency != self.currency:
+        """Replace an attempt at its upper bound with its settlement; where the bound stays, it is not added anew."""
+        if not settlement.has_bound_of(attempt) or settlement.implausible or currency != self.currency:
             self.add_attempt(attempt, currency, -1)
             self.add_attempt(settlement, currency)
             return

@@ -31,7 +31,6 @@ _INLINE_AUDIO_BYTES = 100_000
 _INLINE_WAV_BYTES = 500_000
 """A larger WAV is assessed in a thread. This size takes 0.1 ms, and the way to a thread and back about as long."""
 
-
 NOT_RECEIVED = Response(0, {}, b"")
 """Stands for an answer that has not come."""
 

@@ -115,7 +115,7 @@ NO_PRIOR_STATE = PriorState()
 
 
 class _LastAnswer(NamedTuple):
-    """An answer, its attempt, and its record, which may still be pending."""
+    """The last answer of an utterance, its attempt, and its record, which may still be pending."""
 
     attempt: Attempt
     settled: Settled
@@ -255,7 +255,7 @@ class ActivePart:
         self._put(Discarded(attempt_id))
 
     async def record_speech(self, speech: Speech) -> None:
-        """Record an utterance's speech; return when it is written, or when the next intent waits for that, too.
+        """Record an utterance's speech; return when it is written, or earlier, because the next intent waits for it.
 
         The row counts as finished when it is written; ``on_write_error`` receives a failure after the return.
         """
@@ -273,8 +273,8 @@ class ActivePart:
     def _extend_pending(self, last_answer: _LastAnswer, speech: Speech) -> bool:
         """Add an utterance's end to the record of its answer; return False if that is not possible any more.
 
-        Usually it is: the end follows the answer in the same turn of the loop. Nobody waits for the record, because an
-        intent is the next that its worker does: that saves a record and a wake-up of a task for each row.
+        Usually it is: the end follows the answer in the same turn of the loop. That saves each row a record, and its
+        task a wake-up: nobody waits for the record, because its worker's next step is an intent, which does.
         """
         assert self._writer is not None
         if not self._writer.is_pending(last_answer.entry):

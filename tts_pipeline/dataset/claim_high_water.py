@@ -91,11 +91,8 @@ class ClaimHighWater:
             return is_covered
 
     def settle(self, attempt: Attempt, settlement: Settlement) -> None:
-        """Replace an attempt's reservation with its settlement; usually they are equal."""
-        if (
-            settlement.characters_upper_bound == attempt.characters_upper_bound
-            and settlement.cost_upper_bound == attempt.cost_upper_bound
-        ):
+        """Replace an attempt's reservation with its settlement."""
+        if settlement.has_bound_of(attempt):
             return
         with self._lock:
             self.spend = self.spend.with_settlement(attempt, settlement)

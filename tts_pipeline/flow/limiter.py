@@ -3,8 +3,8 @@
 A permit is held, by ``with``, from before an attempt is sent until its outcome is settled. Rows are served first come,
 first served, so that each probe of an outage is another row's.
 
-While no failure has an effect and no cap limits the spending, a permit is given and returned without the rules: each of
-their calls would cost a row about as much as a whole guard of plain attributes.
+In the calm (``FailurePolicy.is_calm``) the rules decide nothing, so a permit is given and returned without them: plain
+attributes say so, which cost a row less than one call of a rule.
 """
 
 from __future__ import annotations

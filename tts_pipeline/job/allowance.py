@@ -19,13 +19,13 @@ from tts_pipeline.money import Cost
 
 
 class Allowance(NamedTuple):
-    """The spending that a run is allowed: its budget, and the pot of its parts' claims, which other processes see.
+    """The spending that a run is allowed: its budget, and the pool of its parts' claims, which other processes see.
 
-    ``pot`` is None without a cap.
+    ``pool`` is None without a cap.
     """
 
     budget: Budget
-    pot: BudgetPool | None = None
+    pool: BudgetPool | None = None
 
 
 def make_allowance(prepared: PreparedJob, progress: Progress, shard: Shard | None = None) -> Allowance:

@@ -105,7 +105,7 @@ class OpenParts:
                 billing = prepared.card.billing
                 characters = sum(billed_characters(utterance.text, billing) for utterance in part.todo)
                 journal = part.begin(
-                    prepared.journals_dir, self._writer, prepared.store, characters, self._allowance.pot
+                    prepared.journals_dir, self._writer, prepared.store, characters, self._allowance.pool
                 )
                 self._remove_claim_if_vanished(part)
                 self.shipper.add(part.journal_id, journal)

@@ -17,7 +17,6 @@ from tts_pipeline.models import Reject, Speech, Utterance
 SAME_ERRORS = 50
 """If this many first outcomes are the same permanent error, a setting is wrong, not the rows."""
 
-
 SPARE_WORKERS = 8
 """The fewest workers beyond the concurrency: they go on while other rows are held."""
 
