@@ -123,7 +123,7 @@ def _head(facts: dict[str, Any]) -> list[str]:
     return [
         "# Benchmarks\n",
         f"{facts['date']}, {size['cores']} cores shared by service and client, {size['memory_gib']} GiB"
-        f"{'; a quick look only' if facts['quick'] else ''}. Made by `make bench`.\n",
+        f"{'; a quick look only' if facts['quick'] else ''}. Made by `make bench`; [what limits it](limits.md).\n",
         "Each client has its own virtual environment, with nothing but its run-time requirements.\n",
         f"Versions: {', '.join(f'{name} {version}' for name, version in versions.items())}.\n",
     ]
