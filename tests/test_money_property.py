@@ -276,7 +276,7 @@ KEEPERS: Sequence[tuple[Any, str, str, str]] = [
     (ClaimHighWater.try_reserve, "is_covered = ", "is_covered = True or ", "claim"),
     (ClaimHighWater.try_reserve, "self.spend = spend", "pass", "claim"),
     (ClaimHighWater.settle, "self.spend = ", "_ = ", "lowered claim"),
-    (SpendBound.with_attempt, "add_costs(self.cost, attempt.cost_upper_bound) or ZERO", "self.cost", "claim"),
+    (SpendBound.with_attempt, "add_costs(self.cost, attempt.cost_upper_bound) or ZERO", "self.cost", "budget"),
     (SpendBound.with_settlement, ", attempt.cost_upper_bound, -1)", ", attempt.cost_upper_bound)", "lowered claim"),
     (ClaimHighWater.write, "=bound.characters", "=bound.characters - 1", "claim"),
     (ClaimHighWater.write, "=bound.characters", "=bound.characters + 1", "lowered claim"),

@@ -97,7 +97,7 @@ class SpendBound(NamedTuple):
         return SpendBound(self.characters + other.characters, self.cost + other.cost)
 
     def with_attempt(self, attempt: Attempt) -> SpendBound:
-        """Return the bound once another attempt is sent; without a price its money is 0."""
+        """Return the bound once another attempt is sent; without a price the attempt adds no money."""
         cost = add_costs(self.cost, attempt.cost_upper_bound) or ZERO
         return SpendBound(self.characters + attempt.characters_upper_bound, cost)
 
@@ -156,11 +156,6 @@ class Cost:
     def bound(self) -> SpendBound:
         """The most that may have been spent; characters without a price count no money."""
         return SpendBound(self.characters_upper_bound, self.cost_upper_bound or ZERO)
-
-    def bound_with(self, attempt: Attempt) -> SpendBound:
-        """Return the most that may have been spent once another attempt is sent."""
-        characters = self.characters_upper_bound + attempt.characters_upper_bound
-        return SpendBound(characters, add_costs(self.cost_upper_bound, attempt.cost_upper_bound) or ZERO)
 
     def add(self, other: Cost) -> None:
         """Add another cost. Currencies are never mixed: characters in another currency count as without a price."""

@@ -90,7 +90,7 @@ class Exchange:
         return True
 
     async def _read(self, received: ReceivedAnswer) -> Answer | Exception:
-        """Read an answer that is no matter of one turn: parse a large body, fetch audio from a URL, decode it."""
+        """Read an answer in several steps: parse its body, fetch audio from its URL, measure the audio."""
         if received.reading is None:
             await self._parse(received)
         if received.source is None and received.reading is not None:

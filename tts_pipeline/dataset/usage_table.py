@@ -54,7 +54,7 @@ class _UnknownSettlement(Struct, frozen=True, kw_only=True):
 
 
 def _unknown_settlement(attempt: Attempt) -> _UnknownSettlement:
-    """Return the end of an attempt whose outcome is unknown: nothing is confirmed, and it may have cost all."""
+    """Return the settlement of an attempt whose outcome is unknown: nothing is confirmed, and it may have cost all."""
     return _UnknownSettlement(
         characters_upper_bound=attempt.characters_upper_bound,
         cost=confirmed_if_unknown(attempt.cost_upper_bound),

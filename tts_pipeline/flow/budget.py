@@ -50,7 +50,7 @@ class Budget:
         if self._slow_start is None or not self._slow_start.open_attempts:
             return True
         margins = self._slow_start.open_margin.plus(self._slow_start.margin_of(attempt))
-        return self._own_limit.covers(self._tally.spend.bound_with(attempt).plus(margins))
+        return self._own_limit.covers(self._tally.spend.bound.with_attempt(attempt).plus(margins))
 
     def reserve(self, attempt: Attempt) -> bool:
         """Reserve an attempt's upper bounds; return False, and reserve nothing, if they do not fit."""
@@ -91,7 +91,7 @@ class Budget:
                 stopped_by="budget",
                 hint="give today's price with `prices`, or continue without `max_cost`",
             )
-        if cap.max_cost is not None and self._tally.spend.bound_with(attempt).cost > self._own_limit.cost:
+        if cap.max_cost is not None and self._tally.spend.bound.with_attempt(attempt).cost > self._own_limit.cost:
             figures = (cap.max_cost, total.bound.cost, total.cost or ZERO, SpendBound.of(attempt).cost)
             amounts = [f"{amount.normalize():f} {cap.currency}" for amount in figures]
             return _budget_error(amounts, self._ratio_note(), parameter="max_cost")
@@ -116,7 +116,7 @@ class Budget:
     def _fits(self, attempt: Attempt) -> bool:
         if self._cap.max_cost is not None and attempt.cost_upper_bound is None:
             return False
-        return self._own_limit.covers(self._tally.spend.bound_with(attempt))
+        return self._own_limit.covers(self._tally.spend.bound.with_attempt(attempt))
 
 
 def _budget_error(amounts: Sequence[str], note: str, *, parameter: str) -> StoppedError:

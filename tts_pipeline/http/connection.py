@@ -57,7 +57,7 @@ class ConnectionOwner(Protocol):
     limits: Timeouts
 
     def put_back(self, connection: WatchedConnection, response_s: float) -> None:
-        """Take a connection whose answer is complete, after the time since its request."""
+        """Keep or close a connection whose answer is complete; ``response_s`` is the time since its request."""
 
     def forget(self, connection: WatchedConnection) -> None:
         """A connection was lost or closed."""
@@ -113,7 +113,7 @@ class RequestCycle:
             self.ended.set_result(None)
 
     def _hand_over(self, on_response: OnResponse) -> bool:
-        """Hand over an answer that surely belongs to its request and that nothing more has to be done to."""
+        """Hand over an answer that surely belongs to its request, is whole, and is not compressed."""
         if self.is_doubtful or self.head is None or self.head.decoder is not None or not self.head.is_delimited:
             return False
         self.reply, _ = self.response()
@@ -200,7 +200,7 @@ class WatchedConnection(ResponseHandler):
             self._fail(cycle, ConnectionAbortedError())
 
     def data_received(self, data: bytes) -> None:
-        """Take received bytes."""
+        """Parse received bytes."""
         cycle = self._cycle
         if cycle is None:
             self._receive_outside_cycle(data)

@@ -66,7 +66,7 @@ class ConnectionPool(aiohttp.TCPConnector):
         return None
 
     async def open(self, opening: aiohttp.ClientRequest) -> WatchedConnection:
-        """Open a connection, and return it silent.
+        """Open a connection, and return it if nothing has arrived on it.
 
         Raises:
             aiohttp.ClientConnectionError: There is no connection, or not in time.

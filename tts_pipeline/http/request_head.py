@@ -25,13 +25,13 @@ _BODILESS_METHODS = frozenset({"GET"})
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 """Would end a header's line (RFC 9110, 5.5)."""
 
-_PLAIN_URL = re.compile(
+_QUOTED_URL = re.compile(
     r"(?P<origin>https?://[a-z0-9.-]+(?::[0-9]+)?)"
     r"(?P<path>(?:/(?!\.)[\w!$&'()*+,\-.:;=@~]*)+)"
     r"(?P<query>\?(?:[\w!$&'()*+,\-./:;=?@~]|%(?:20|25|26|2B|2F|3D))+)?",
     re.ASCII,
 )
-"""A URL that yarl leaves as it is, but for a ``%2F`` in its query. httpx decodes nothing, and leaves more of them."""
+"""A URL that yarl leaves as it is, but for a ``%2F`` in its query; httpx leaves others (see ``url.py``)."""
 
 
 class RequestHead(Struct, frozen=True, eq=False):
@@ -79,7 +79,7 @@ class RequestHeadCache:
         head = self._by_url.get((method, url))
         if head is not None and head.headers == headers:
             return head
-        parts = _PLAIN_URL.fullmatch(url)
+        parts = _QUOTED_URL.fullmatch(url)
         neighbour = None if parts is None else self._by_origin.get((method, parts["origin"]))
         if parts is not None and neighbour is not None and neighbour.headers == headers:
             return neighbour.for_target(parts["path"] + (parts["query"] or "").replace("%2F", "/"))

@@ -48,7 +48,7 @@ class RequestHasher:
         return self._mapper.roles
 
     def transient_hashes(self, rows: pa.Table) -> npt.NDArray[np.int64]:
-        """Return hashes that are alike in this process alone, and take a third of the time of ``hash_rows``.
+        """Return hashes that hold in this process alone, in a third of the time of ``hash_rows``.
 
         Rows of one request have the same hash; so do all rows without a text.
         """
