@@ -10,6 +10,10 @@ from typing import Literal
 PART_ROWS = 500
 """Rows in a part, unless the source is so large that there would be more than ``MAX_PARTS``."""
 
+CALL_PART_ROWS = 5_000
+"""Rows in a part of a call of ``synthesize``. A part is collected while others are spoken: as one part, 200,000 short
+rows took 0.8 GB more at their end, and 15 s. As 400 parts, they would be as many journals with their syncs."""
+
 MAX_PARTS = 2_000
 """A dataset has at most this many parts, so that listing it stays cheap."""
 

@@ -25,7 +25,7 @@ from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ConfigurationError, FatalError, StoppedError
 from tts_pipeline.frames import expressions
 from tts_pipeline.frames.rows import RESULT_COLUMNS
-from tts_pipeline.job import CancelToken
+from tts_pipeline.job import CancelToken, prepare
 from tts_pipeline.text import billed_characters
 
 ROWS = {
@@ -144,6 +144,43 @@ def test_a_cap_stops_it_and_a_higher_one_goes_on(tone_service: LocalService, tmp
     assert spoken["audio"].null_count() == 0
     assert tone_service.bill()["received"] == 40
     assert tts.usage_of(spoken, work_dir=tmp_path)["characters_billed"].sum() == frame["text"].str.len_chars().sum()
+
+
+@pytest.fixture
+def _parts_of_two_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare, "CALL_PART_ROWS", 2)
+
+
+@pytest.mark.usefixtures("_parts_of_two_rows")
+def test_a_call_of_many_parts(tone_service: LocalService, tmp_path: Path) -> None:
+    """Its rows are in their order, rejects among them; what is repeated in another part is bought once."""
+    texts = ["Line 0.", "Line 1.", "", "Line 0.", "Line 4.", "", "Line 1."]
+    frame = pl.DataFrame({"text": texts})
+    spoken = tts.synthesize(frame, voice="Cherry", **call_arguments(tone_service, tmp_path))
+    assert spoken["text"].to_list() == texts
+    assert spoken["audio"].is_null().to_list() == [not text for text in texts]
+    assert spoken["audio_sha256"][0] == spoken["audio_sha256"][3] != spoken["audio_sha256"][1]
+    assert tone_service.bill()["received"] == 3
+    usage = tts.usage_of(spoken, work_dir=tmp_path)
+    assert sorted(usage["utterance_id"]) == ["0", "1", "4"]
+    assert usage["cost"].sum() == spoken["cost"].sum()
+
+
+@pytest.mark.usefixtures("_parts_of_two_rows")
+def test_a_stopped_call_of_many_parts_goes_on(tone_service: LocalService, tmp_path: Path) -> None:
+    """Its finished parts are on the bill as they were, and nothing is bought twice."""
+    frame, count = line_frame(9), billed_characters("Line 0.", "characters")
+    budget = tts.BudgetCap(max_characters=5 * count)
+    with pytest.raises(StoppedError):
+        tts.synthesize(frame, voice="Cherry", **call_arguments(tone_service, tmp_path, budget=budget))
+    stopped = tts.usage_of(work_dir=tmp_path)
+    assert stopped["outcome"].to_list() == ["succeeded"] * 5
+    spoken = tts.synthesize(frame, voice="Cherry", **call_arguments(tone_service, tmp_path))
+    assert spoken["audio"].null_count() == 0
+    assert tone_service.bill()["received"] == 9
+    usage = tts.usage_of(spoken, work_dir=tmp_path)
+    assert usage["outcome"].to_list() == ["succeeded"] * 9
+    assert usage["characters_billed"].sum() == tone_service.bill()["characters"]
 
 
 def test_a_service_that_refuses_all_says_so(emulator: StartEmulator, tmp_path: Path) -> None:

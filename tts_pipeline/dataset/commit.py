@@ -154,14 +154,10 @@ class PartCommitter:
     def collect_part(self, rows: PartRows, replays: Sequence[Replay]) -> PartTables:
         """Return the tables of a part whose rows are all speech or rejected, without publishing it. Blocking.
 
-        The journals hold its usage, but for the tags of rows: these are published now.
-
         Raises:
-            StorageError: A journal cannot be read, or the usage cannot be written; the caller may collect again.
+            StorageError: A journal cannot be read; the caller may collect again.
         """
         part = _PartContents(rows, _merge_records(replays), NO_SPEECH)
-        if self._tag_columns:
-            self.commit_usage(rows, replays)
         speech_rows, reject_rows = part.divide()
         return PartTables(
             pa.concat_tables([self._speech_schema.empty_table(), *self._speech_tables(part, speech_rows)]),

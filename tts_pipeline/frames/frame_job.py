@@ -12,7 +12,7 @@ import polars as pl
 
 from tts_pipeline.card import Endpoint
 from tts_pipeline.catalog import AnyCatalog
-from tts_pipeline.config import AudioSettings, InputColumns
+from tts_pipeline.config import CALL_PART_ROWS, AudioSettings, InputColumns
 from tts_pipeline.frames.call_store import CallDirectory, CallStore
 from tts_pipeline.frames.rows import ID, TEXT, empty_outcomes, outcomes_of
 from tts_pipeline.job import CancelToken, Job, Progress, RunOptions
@@ -80,6 +80,7 @@ class FrameJob:
         """Return a hash of all that determines the result; with a changed price it is another call, no error."""
         job = self._job(CallDirectory(Path()))
         terms = {"url": self.service.base_url, "prices": repr(job.card().prices), "rows": content_sha256}
+        terms["part_rows"] = str(CALL_PART_ROWS)  # journals are those of parts of this size
         identity = json.dumps({**job.identity(self.fixed_parameters), **terms}, sort_keys=True)
         return hashlib.sha256(identity.encode()).hexdigest()
 

@@ -26,8 +26,8 @@ from tts_pipeline.job.execution import (
     finalize_job,
     recover_and_prepare,
     run_all_parts,
-    run_only_part,
     run_shard,
+    run_unpublished,
 )
 from tts_pipeline.job.folders import JOURNALS
 from tts_pipeline.job.gc_tuning import gc_tuned
@@ -152,7 +152,7 @@ def run_job(
 
 
 def run_in_memory(job: Job, source: Source, progress: Progress, stop: CancelToken) -> PartTables:
-    """Run a job whose rows are in memory as one part, and return its speech and its rejects.
+    """Run a job whose rows are in memory, and return its speech and its rejects.
 
     The destination belongs to this job alone, and the caller lets nobody else run it meanwhile. The journals stay: they
     hold the usage, which the caller publishes, as ``commit_all_usage`` does.
@@ -169,7 +169,7 @@ def run_in_memory(job: Job, source: Source, progress: Progress, stop: CancelToke
         location.create()
     _make_folders(prepared)
     prepared.store.write(DESCRIPTOR_FILE, prepared.descriptor.to_json(), durable=False)
-    return run_only_part(prepared, RunControl(progress, stop))
+    return run_unpublished(prepared, RunControl(progress, stop))
 
 
 def _make_folders(prepared: PreparedJob) -> None:

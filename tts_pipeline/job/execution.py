@@ -8,6 +8,8 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 
+import pyarrow as pa
+
 from tts_pipeline.card import Endpoint
 from tts_pipeline.dataset.active_part import Progress
 from tts_pipeline.dataset.commit import PartTables
@@ -132,8 +134,8 @@ def run_shard(prepared: PreparedJob, shard: Shard, control: RunControl) -> Repor
     )
 
 
-def run_only_part(prepared: PreparedJob, control: RunControl) -> PartTables:
-    """Run a job of one part that nobody else runs; return its tables.
+def run_unpublished(prepared: PreparedJob, control: RunControl) -> PartTables:
+    """Run a job that nobody else runs; return the tables of all its parts, in source order.
 
     Raises:
         BaseException: The reason of a stop; the journals keep everything.
@@ -143,11 +145,11 @@ def run_only_part(prepared: PreparedJob, control: RunControl) -> PartTables:
     control.progress.totals.rows = prepared.descriptor.rows
     allowance = make_allowance(prepared, control.progress)
     runner = Runner(prepared, _invocation(prepared), control.progress, allowance, control.stop)
-    reason = runner.run([0])
+    reason = runner.run(range(prepared.descriptor.parts))
     if reason is not None:
         raise reason
-    (tables,) = runner.parts.tables
-    return tables
+    tables = [tables for _, tables in sorted(runner.parts.tables.items())]
+    return PartTables(*map(pa.concat_tables, zip(*tables, strict=True)))
 
 
 @dataclass(slots=True)

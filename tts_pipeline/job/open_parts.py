@@ -66,8 +66,8 @@ class OpenParts:
             is_strict=prepared.job.options.ship_every_s is None,
             are_leases_lost=lambda: self._leases.are_lost,
         )
-        self.tables: list[PartTables] = []
-        """Speech and rejects of the finished parts of a job that publishes none."""
+        self.tables: dict[int, PartTables] = {}
+        """Speech and rejects of the finished parts of a job that publishes none, by the part's number."""
         self.contended: list[int] = []
         """Numbers of the parts that another process holds, or held."""
         self.unpublished = Totals()
@@ -143,13 +143,16 @@ class OpenParts:
     def commit(self, part: ActivePart) -> None:
         """Commit a finished part: its tables, then its marker; then remove its journals and close it.
 
-        A part that is not published stays in its journals.
+        A part that is not published stays in its journals, and its usage, too, if it is the only part without tags of
+        rows: the others may run for hours, and the tags of rows are nowhere else.
         """
         number, journals = part.rows.number, self._prepared.journals_dir
         replays = self._replays(number, own_journal_id=part.journal_id)
         refuse_vanished(self._prepared.store)
         if not self._prepared.is_published:
-            self.tables.append(self._committer.collect_part(part.rows, replays))
+            if self._prepared.descriptor.parts > 1 or self._prepared.job.options.tag_columns:
+                self._committer.suspend_part(part.rows, replays)
+            self.tables[number] = self._committer.collect_part(part.rows, replays)
             del self._active[number]
             part.close()
             return

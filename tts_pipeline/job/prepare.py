@@ -15,7 +15,7 @@ from tts_pipeline.audio.convert import check_settings
 from tts_pipeline.cache.cache_location import CacheLocation, find_cache
 from tts_pipeline.card import Card
 from tts_pipeline.catalog.checks import check_parameters
-from tts_pipeline.config import Selection
+from tts_pipeline.config import CALL_PART_ROWS, Selection
 from tts_pipeline.dataset.descriptor import DESCRIPTOR_FILE, Descriptor, part_rows_for
 from tts_pipeline.dataset.generations import SWAP_FILE
 from tts_pipeline.dataset.growth import Growth, check_descriptor, create_or_extend_descriptor, is_stored
@@ -69,7 +69,7 @@ def prepare(job: Job, *, may_grow: bool = True, sends: bool = True) -> PreparedJ
 
 
 def prepare_in_memory(job: Job, source: Source) -> PreparedJob:
-    """Check a job of one part, whose tables are returned and whose destination is its own; nothing is sent or written.
+    """Check a job whose tables are returned and whose destination is its own; nothing is sent or written.
 
     The destination is a local folder, and its work folder too: each folder more takes a sync before the first request.
 
@@ -78,7 +78,7 @@ def prepare_in_memory(job: Job, source: Source) -> PreparedJob:
     """
     card = _check_settings(job, sends=True)
     mapper = _make_mapper(job, card, source)
-    descriptor = replace(_describe(job, mapper, source, source.rows), part_rows=source.rows)
+    descriptor = replace(_describe(job, mapper, source, source.rows), part_rows=CALL_PART_ROWS)
     folder = local_path(os.fspath(job.destination))
     store, rows = LocalStore(folder), range(source.rows)
     leases, caches = make_leases(job, store, folder), _find_caches(job, folder, None)
