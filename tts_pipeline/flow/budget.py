@@ -25,7 +25,8 @@ class Budget:
     Spending exceeds the cap only where the service charges more: more than ``PLAUSIBLE_RATIO`` times our count if
     several attempts are in flight (see ``SlowStart``), more than the reservation if an attempt is alone.
 
-    An empty cap is no cap: nothing is counted. Without a ``tally``, attempts count for this budget alone.
+    An empty cap is no cap (``has_cap``): nothing is counted, and nobody need call. Without a ``tally``, attempts count
+    for this budget alone.
     ``max_in_flight`` is the most attempts in flight that the cap permits; without a cap, any number.
     """
 
@@ -37,7 +38,8 @@ class Budget:
         self._own_limit = self._limit
         self._tally = tally or SpendTally()
         self._external = Cost()
-        self._slow_start = None if self._cap == BudgetCap() else SlowStart(by_token=by_token)
+        self.has_cap = self._cap != BudgetCap()
+        self._slow_start = SlowStart(by_token=by_token) if self.has_cap else None
         self.max_in_flight = sys.maxsize if self._slow_start is None else self._slow_start.max_in_flight
 
     def set_external_spend(self, spend: Cost) -> None:

@@ -3,8 +3,8 @@
 A permit is held, by ``with``, from before an attempt is sent until its outcome is settled. Rows are served first come,
 first served, so that each probe of an outage is another row's.
 
-In the calm (``FailurePolicy.is_calm``) the rules decide nothing, so a permit is given and returned without them: plain
-attributes say so, which cost a row less than one call of a rule.
+In the calm (``FailurePolicy.is_calm``), and without a cap on spending, the rules decide nothing, so a permit is given
+and returned without them: plain attributes say so, which cost a row less than one call of a rule.
 """
 
 from __future__ import annotations
@@ -159,16 +159,20 @@ class Limiter:
 
     def finish_attempt(self, permit: Permit, error: BaseException | None) -> None:
         """Learn from an attempt's outcome, and give its slot to the next attempt."""
-        if permit.settlement is None:
-            self._budget.abandon(permit.attempt)
-        else:
-            self._budget.settle(permit.settlement)
+        if self._budget.has_cap:
+            self._end_reservation(permit)
         if error is not None or not self.policy.is_calm:
             self._learn(permit, error)
         self._free_slot()
         if not self._is_offering and self.room() > 0:
             self._is_offering = True  # later, because the row's worker usually takes the slot again in this turn
             asyncio.get_running_loop().call_soon(self._offer_room)
+
+    def _end_reservation(self, permit: Permit) -> None:
+        if permit.settlement is None:
+            self._budget.abandon(permit.attempt)
+        else:
+            self._budget.settle(permit.settlement)
 
     def _learn(self, permit: Permit, error: BaseException | None) -> None:
         row, now_s = permit.row, self._clock.monotonic_s()
@@ -203,8 +207,7 @@ class Limiter:
         if policy.is_paced and not self._is_due(now_s):
             return None
         attempt = make_attempt()
-        if not budget.has_room_beside(attempt) or not budget.reserve(attempt):
-            self._stop_if_never_fits(attempt)
+        if budget.has_cap and not self._reserve(attempt):
             return None
         if policy.is_paced:
             policy.on_sent(row, now_s)
@@ -218,10 +221,14 @@ class Limiter:
             self._set_timer(now_s, delay_s)
         return delay_s <= 0 and self.policy.stop_reason is None  # a too long outage stops the run just here
 
-    def _stop_if_never_fits(self, attempt: Attempt) -> None:
+    def _reserve(self, attempt: Attempt) -> bool:
+        """Reserve an attempt's upper bound; stop the run if it will never fit."""
+        if self._budget.has_room_beside(attempt) and self._budget.reserve(attempt):
+            return True
         refusal = self._budget.refusal(attempt)
         if refusal is not None:
             self.stop(refusal)
+        return False
 
     def _wake_waiters(self) -> None:
         while self._waiters:
