@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pyarrow.parquet as pq
 
 import tts_pipeline as tts
-import tts_pipeline.audio.clip_meter  # the first answer imports it
+import tts_pipeline.audio.signal_meter  # the first answer imports it
 import tts_pipeline.job.runner  # planning imports it, with the HTTP stack; the others' imports are not timed either
 from benchmarks.contestants.task import MODEL, VOICE, Task, TaskResult, compete
 from tts_pipeline.job import run_job

@@ -73,7 +73,7 @@ class SignalStats(Struct, frozen=True, gc=False):
 
 
 def measure_signal(stream: SampleStream) -> SignalStats:
-    """Measure a sound of at least one sample, in any format, block by block; ``clip_meter`` measures many."""
+    """Measure a sound of at least one sample, in any format, block by block; ``signal_meter`` measures many."""
     accumulator = _Accumulator(stream.sample_rate_hz)
     for block in stream.blocks:
         accumulator.add(block)

@@ -23,7 +23,7 @@ from tts_pipeline.wire.timestamps import TIMESTAMPS_DROPPED, align_words
 from tts_pipeline.wire.usage import NO_USAGE
 
 if TYPE_CHECKING:
-    from tts_pipeline.audio.clip_meter import SignalMeter
+    from tts_pipeline.audio.signal_meter import SignalMeter
 
 _INLINE_AUDIO_BYTES = 100_000
 """Larger compressed audio is measured in a thread: it is walked or decoded. A WAV takes only microseconds."""
@@ -153,7 +153,7 @@ class AnswerReader:
 
     def _meter(self) -> SignalMeter:
         # Imported here, because numpy loads slowly: the first request need not wait for it.
-        from tts_pipeline.audio.clip_meter import SignalMeter
+        from tts_pipeline.audio.signal_meter import SignalMeter
 
         self._signal_meter = self._signal_meter or SignalMeter()
         return self._signal_meter

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.sounds import Waveform, noise, voice
-from tts_pipeline.audio.clip_meter import SignalMeter
 from tts_pipeline.audio.samples import open_stream
+from tts_pipeline.audio.signal_meter import SignalMeter
 from tts_pipeline.audio.signal_stats import SignalStats, measure_signal
 from tts_pipeline.audio.wav import Wav, read_canonical, wav_header
 from tts_pipeline.models import Audio
