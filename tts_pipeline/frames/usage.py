@@ -6,7 +6,6 @@ from pathlib import Path
 
 import polars as pl
 
-from tts_pipeline.dataset.claims import Claim
 from tts_pipeline.dataset.names import file_names
 from tts_pipeline.dataset.usage_files import open_claims, usage_name
 from tts_pipeline.errors import ConfigurationError
@@ -37,16 +36,15 @@ def usage_of(frame: Frame | None = None, *, work_dir: Path | None = None) -> pl.
     """
     store = CallStore.at(work_dir)
     store.close_finished_calls()
-    claims, open_tables = _read_open_calls(store)
+    tables = _read_open_calls(store)
     files = store.usage_files()  # after the open calls: one that is closed in between is in both, never in neither
-    closed_names = {f"usage/{path.name}" for path in files}
-    tables = [table for name, table in open_tables.items() if name not in closed_names]
+    for path in files:
+        tables.pop(f"usage/{path.name}", None)
+    scans = [claims_frame([]).lazy().with_columns(pl.lit("").alias(_FOLDER)), *tables.values()]
     if files:
         folder = pl.col(_FOLDER).str.replace("[^/]+$", "")  # one for each call
-        tables.append(scan_usage_files(files, _FOLDER).with_columns(folder))
-    unsettled = [claim for name, claim in claims.items() if name not in closed_names | open_tables.keys()]
-    tables.append(claims_frame(unsettled if frame is None else []).lazy().with_columns(pl.lit("").alias(_FOLDER)))
-    usage = pl.concat(tables, how="diagonal_relaxed")
+        scans.append(scan_usage_files(files, _FOLDER).with_columns(folder))
+    usage = pl.concat(scans, how="diagonal_relaxed")
     if frame is not None:
         call_folders = (
             usage.filter(pl.col("invocation_id").is_in(_invocations(frame).implode())).select(_FOLDER).unique()
@@ -55,21 +53,21 @@ def usage_of(frame: Frame | None = None, *, work_dir: Path | None = None) -> pl.
     return usage.drop(_FOLDER).collect()
 
 
-def _read_open_calls(store: CallStore) -> tuple[dict[str, Claim], dict[str, pl.LazyFrame]]:
-    """Return the claims and the usage of calls that are not closed, by the names of their usage files.
+def _read_open_calls(store: CallStore) -> dict[str, pl.LazyFrame]:
+    """Return the usage of calls that are not closed by the names of its files; claims stand in for missing files.
 
     The files are read at once: they go to another place when the call is closed.
     """
-    claims: dict[str, Claim] = {}
     tables: dict[str, pl.LazyFrame] = {}
     for dataset in store.open_datasets():
-        # Claims first: one that is settled in between has both, never neither.
-        claims |= {usage_name(part, claim.journal_id): claim for part, claim in open_claims(dataset, ())}
+        folder = pl.lit(dataset.root).alias(_FOLDER)
+        for part, claim in open_claims(dataset, ()):  # first: one that is settled in between has both, never neither
+            tables[usage_name(part, claim.journal_id)] = claims_frame([claim]).lazy().with_columns(folder)
         for name in (f"usage/{file_name}" for file_name in file_names(dataset, "usage")):
             content = dataset.read(name)
             if content is not None:
-                tables[name] = scan_usage_files([content]).with_columns(pl.lit(dataset.root).alias(_FOLDER))
-    return claims, tables
+                tables[name] = scan_usage_files([content]).with_columns(folder)
+    return tables
 
 
 def _invocations(frame: Frame) -> pl.Series:
