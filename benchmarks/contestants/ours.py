@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401 (the first look-up of a host imports it)
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
