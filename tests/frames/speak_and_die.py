@@ -1,4 +1,4 @@
-"""A script that says two lines and is killed when the call has returned: started by a test. Arguments: URL, folder."""
+"""Say two lines, and be killed when the call has returned. Run by a test, with the URL, a folder, and tag columns."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tts_pipeline.job import RunOptions
 
 
 def main() -> None:
-    """Say them, each with a tag of its own, and die before the usage of the call is brought to its place."""
-    url, folder = sys.argv[1:]
+    """Say them, with columns as tags, and die before the usage of the call is brought to its place."""
+    url, folder, *tags = sys.argv[1:]
     call_store.CLOSE_AFTER_S = 3_600.0
     service = tts.Service(base_url=url, auth="none")
-    options = RunOptions(work_dir=Path(folder), tag_columns={"line": "text"})
+    options = RunOptions(work_dir=Path(folder), tag_columns={tag: tag for tag in tags})
     tts.synthesize(line_frame(2), service, model="qwen3-tts-flash", voice="Cherry", options=options)
     os.kill(os.getpid(), signal.SIGKILL)
 

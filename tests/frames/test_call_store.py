@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import pytest
 import tts_pipeline as tts
 from tests.builders import call_arguments, line_frame
 from tests.frames.speak_and_die import __file__ as SCRIPT  # noqa: N812
-from tests.machine import patience
+from tests.machine import patience, small_disk
 from tts_pipeline.cache.file_cache import FileCache
 from tts_pipeline.dataset.claims import Claim, claim_name, claim_names, write_claim
 from tts_pipeline.dataset.usage_files import usage_name
@@ -155,10 +156,7 @@ def test_a_finished_call_of_a_process_that_was_killed_is_closed_later(
     tone_service: LocalService, tmp_path: Path
 ) -> None:
     """Killed between the call's return and its closing: by a later call, with the tags of its rows."""
-    command = [sys.executable, "-m", "tests.frames.speak_and_die", tone_service.url, str(tmp_path)]
-    process = subprocess.run(command, cwd=Path(SCRIPT).parents[2], timeout=patience(60), check=False)
-    assert process.returncode == -signal.SIGKILL
-    (done,) = (tmp_path / "frames" / "calls").glob("*/")
+    done = _speak_and_die(tone_service, tmp_path, "text")
     assert not list((tmp_path / "frames").glob("usage/*"))
     os.utime(done, (1_000, 1_000))
     CallStore.at(tmp_path).tidy()
@@ -167,6 +165,44 @@ def test_a_finished_call_of_a_process_that_was_killed_is_closed_later(
     assert bill["outcome"].to_list() == ["succeeded"] * 2
     tags = sorted(map(str, bill["tags"]))
     assert ["Line 0." in tags[0], "Line 1." in tags[1]] == [True, True]
+
+
+def _speak_and_die(service: LocalService, folder: Path, *tags: str) -> Path:
+    """Kill a process right after its call has returned; return the folder of the call."""
+    command = [sys.executable, "-m", "tests.frames.speak_and_die", service.url, str(folder), *tags]
+    process = subprocess.run(command, cwd=Path(SCRIPT).parents[2], timeout=patience(60), check=False)
+    assert process.returncode == -signal.SIGKILL
+    (done,) = (folder / "frames" / "calls").glob("*/")
+    return done
+
+
+def test_a_finished_call_whose_holder_stands_still_is_on_the_bill(
+    tone_service: LocalService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At its claim: the bill is not waited for without end."""
+    monkeypatch.setattr(call_store, "PATIENCE_S", 0.05)
+    done = _speak_and_die(tone_service, tmp_path)
+    with CallDirectory(done).lock():
+        bill = tts.usage_of(work_dir=tmp_path)
+    charged = tone_service.bill()["characters"]
+    assert (bill["outcome"].to_list(), bill["characters_upper_bound"].sum() >= charged) == (["unknown"], True)
+    assert tts.usage_of(work_dir=tmp_path)["characters_billed"].sum() == charged
+
+
+def test_a_bill_is_read_from_a_full_disk(
+    tone_service: LocalService, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A finished call that cannot be closed is there at its claim, and a warning says so; with room, it is exact."""
+    with small_disk(tmp_path / "disk", 4_096) as disk:
+        _speak_and_die(tone_service, disk.folder)
+        with suppress(OSError), (disk.folder / "film").open("wb", buffering=0) as film:
+            while film.write(bytes(1_000)):
+                pass
+        charged = tone_service.bill()["characters"]
+        assert tts.usage_of(work_dir=disk.folder)["characters_upper_bound"].sum() >= charged
+        assert "stays in its journal" in caplog.text
+        (disk.folder / "film").unlink()
+        assert tts.usage_of(work_dir=disk.folder)["characters_billed"].sum() == charged
 
 
 def test_a_process_tidies_its_store_now_and_then(

@@ -66,7 +66,7 @@ def test_a_call_is_on_the_bill_once_while_it_is_closed(tmp_path: Path) -> None:
 
     def close_calls() -> None:
         for number, name in enumerate(names):
-            close = store.finish_call if number % 2 else store.close_if_free
+            close = store.finish_call if number % 2 else store.try_close
             close(CallDirectory(tmp_path / "frames/calls" / name))
 
     with ThreadPoolExecutor(1) as closer:

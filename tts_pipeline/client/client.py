@@ -39,9 +39,9 @@ from tts_pipeline.flow.limiter import Limiter
 from tts_pipeline.flow.pacer import Pacer
 from tts_pipeline.flow.retry_policy import RetryPolicy
 from tts_pipeline.http.fetch import Fetcher
-from tts_pipeline.http.kept_transports import KeptTransports
 from tts_pipeline.http.timeouts import Timeouts
 from tts_pipeline.http.tls import check_certificates
+from tts_pipeline.http.transport_cache import TransportCache
 from tts_pipeline.log import logger
 from tts_pipeline.models import Speech, Utterance
 from tts_pipeline.text import check_speakable
@@ -93,7 +93,7 @@ class SpeechClient:
         unspeakable: UnspeakableAction = UNSPEAKABLE,
         clock: Clock | None = None,
         random: Random | None = None,
-        transports: KeptTransports | None = None,
+        transports: TransportCache | None = None,
     ) -> None:
         limits = _with_card_rate(card, limits or Limits())
         clock = clock or Clock()
@@ -106,7 +106,7 @@ class SpeechClient:
         authorization, route = _authorization(service), route_of(service, environment())
         check_certificates(route)
         self._closes_transports = transports is None
-        self._transports = transports or KeptTransports()
+        self._transports = transports or TransportCache()
         transport = self._transports.transport(timeouts, authorization, service.key_header, route)
         self._fetcher = Fetcher(service.base_url, timeouts, retry_policy, clock, route=route)
         self._is_rehearsal = service.name == LOCAL

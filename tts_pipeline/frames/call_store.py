@@ -53,6 +53,9 @@ CLOSE_AFTER_S = 0.02
 CLOSING_S = 60.0
 """A finished call is closed by another process after so long: its own process was killed meanwhile."""
 
+PATIENCE_S = 5.0
+"""The longest wait for others who close calls: each takes them 5 ms, unless their process stands still."""
+
 _POLL_S = 0.01
 
 _ONCE = "once-"
@@ -136,21 +139,29 @@ class CallStore:
         with storage_errors(f"keeping the usage of {call.path}"):
             call.path.rename(done.path)
         # The end of the process waits for it. It takes 5 ms, which the caller's next steps need more urgently.
-        threading.Timer(CLOSE_AFTER_S, _close_or_warn, [self, done]).start()
+        threading.Timer(CLOSE_AFTER_S, self.try_close, [done]).start()
 
     def close_finished_calls(self) -> None:
-        """Bring the usage of finished calls to its place, or wait while others do. Blocking."""
+        """Bring the usage of finished calls to its place, or wait a while for others who do so. Blocking.
+
+        What is not brought there, because the disk is full or another process stands still, is still in a journal.
+        """
+        end_s = time.monotonic() + PATIENCE_S
         for path in (self.root / "calls").glob(f"{_DONE}*/"):
-            while path.exists() and not self.close_if_free(CallDirectory(path)):
+            while path.exists() and not self.try_close(CallDirectory(path)) and time.monotonic() < end_s:
                 time.sleep(_POLL_S)
 
-    def close_if_free(self, call: CallDirectory) -> bool:
-        """Close a call; return False if another thread or process does so right now."""
+    def try_close(self, call: CallDirectory) -> bool:
+        """Close a finished call; return False if somebody else holds it. A failure is a warning. Blocking."""
         try:
             with call.lock():
                 self.close_call(call)
         except HeldElsewhereError:
             return False
+        except StorageError as error:
+            logger.warning(
+                "%s; the usage of the call stays in its journal, and a later call brings it to its place", error
+            )
         return True
 
     def close_call(self, call: CallDirectory) -> None:
@@ -193,13 +204,6 @@ class CallStore:
         with storage_errors(f"making the folder {folder}"):
             make_folder(folder)
         return folder
-
-
-def _close_or_warn(store: CallStore, call: CallDirectory) -> None:
-    try:
-        store.close_if_free(call)
-    except StorageError as error:
-        logger.warning("%s; the usage of the call stays in its journal, and a later call brings it to its place", error)
 
 
 def _age_s(path: Path) -> float:

@@ -21,8 +21,8 @@ from tts_pipeline.errors import StoppedError, StorageError
 from tts_pipeline.flow.budget import Budget
 from tts_pipeline.job.allowance import Allowance
 from tts_pipeline.job.coalescing import RequestCoalescer
+from tts_pipeline.job.event_loop_thread import shared_event_loop_thread
 from tts_pipeline.job.gc_tuning import gc_tuned
-from tts_pipeline.job.loop_thread import kept_loop_thread
 from tts_pipeline.job.open_parts import OpenParts, max_open_parts
 from tts_pipeline.job.part_slots import PartSlots
 from tts_pipeline.job.prepare import find_repeated_hashes
@@ -65,7 +65,7 @@ class Runner:
         )
         self._writer = JournalWriter(self._call_from_thread, self._disk_reserve, self._call_soon)
         self.parts = OpenParts(prepared, invocation, progress, self._allowance, self._writer)
-        self._loop_thread = None if prepared.is_published else kept_loop_thread()
+        self._loop_thread = None if prepared.is_published else shared_event_loop_thread()
         self._commit_tasks: set[asyncio.Task[None]] = set()
         self.reused_from: Counter[str] = Counter()
         """Rows that reused audio, by the audio's place; the empty name is another row of the job."""

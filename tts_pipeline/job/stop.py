@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from tts_pipeline.deprecation import renamed_attributes
 from tts_pipeline.errors import StoppedError
-from tts_pipeline.job.loop_thread import LoopThread, abandon_loop_thread
+from tts_pipeline.job.event_loop_thread import EventLoopThread, abandon_event_loop_thread
 from tts_pipeline.storage.daemon_threads import POLL_S, DaemonExecutor, in_daemon_threads
 
 Result = TypeVar("Result")
@@ -61,7 +61,7 @@ class CancelToken:
 
 
 def run_stoppable(
-    main: Coroutine[Any, Any, Result], stop: CancelToken, loop_thread: LoopThread | None = None
+    main: Coroutine[Any, Any, Result], stop: CancelToken, loop_thread: EventLoopThread | None = None
 ) -> Result:
     """Run a coroutine in the event loop of another thread, and wait here for its end; None is a loop of its own.
 
@@ -90,7 +90,7 @@ def run_stoppable(
         finally:
             thread.shutdown(wait=future.done())
             if loop_thread is not None and not future.done():
-                abandon_loop_thread(loop_thread)
+                abandon_event_loop_thread(loop_thread)
     return future.result()
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.machine import patience
 from tts_pipeline.job import CancelToken
-from tts_pipeline.job.loop_thread import kept_loop_thread
+from tts_pipeline.job.event_loop_thread import shared_event_loop_thread
 from tts_pipeline.job.stop import run_stoppable
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +28,7 @@ async def _thread_and_label() -> tuple[int, str]:
 
 def _run(label: str) -> tuple[int, str]:
     _label.set(label)
-    return run_stoppable(_thread_and_label(), CancelToken(), kept_loop_thread())
+    return run_stoppable(_thread_and_label(), CancelToken(), shared_event_loop_thread())
 
 
 def test_runs_of_many_threads_share_one_loop() -> None:
@@ -54,9 +54,9 @@ def test_a_run_leaves_no_tasks_behind() -> None:
         return "done" if await waiting else "given up"
 
     go_on = threading.Event()
-    other = kept_loop_thread().submit(steady(go_on))
+    other = shared_event_loop_thread().submit(steady(go_on))
     with pytest.raises(ValueError, match="a mistake"):
-        run_stoppable(forgetful(), CancelToken(), kept_loop_thread())
+        run_stoppable(forgetful(), CancelToken(), shared_event_loop_thread())
     assert left_behind[0].cancelled()
     go_on.set()
     assert other.result(patience(60)) == "done"
@@ -69,7 +69,7 @@ def test_an_exit_within_a_run_reaches_its_caller_alone() -> None:
         await asyncio.sleep(0)
         raise SystemExit(3)
 
-    loop_thread = kept_loop_thread()
+    loop_thread = shared_event_loop_thread()
     with pytest.raises(SystemExit):
         run_stoppable(leave(), CancelToken(), loop_thread)
     assert run_stoppable(_thread_and_label(), CancelToken(), loop_thread)
@@ -78,10 +78,10 @@ def test_an_exit_within_a_run_reaches_its_caller_alone() -> None:
 _HANG = """
 import asyncio, os, signal, threading
 from tts_pipeline.job import CancelToken
-from tts_pipeline.job.loop_thread import kept_loop_thread
+from tts_pipeline.job.event_loop_thread import shared_event_loop_thread
 from tts_pipeline.job.stop import run_stoppable
 
-hanging, begun, stop = kept_loop_thread(), threading.Event(), CancelToken()
+hanging, begun, stop = shared_event_loop_thread(), threading.Event(), CancelToken()
 
 async def hang():
     begun.set()
@@ -101,8 +101,8 @@ threading.Thread(target=interrupt).start()
 try:
     run_stoppable(hang(), stop, hanging)
 except KeyboardInterrupt:
-    assert kept_loop_thread() is not hanging
-    print(run_stoppable(number(), CancelToken(), kept_loop_thread()))
+    assert shared_event_loop_thread() is not hanging
+    print(run_stoppable(number(), CancelToken(), shared_event_loop_thread()))
 """
 
 
@@ -114,7 +114,7 @@ def test_a_loop_that_hangs_is_not_used_again() -> None:
 _FORK = """
 import asyncio, os
 from tts_pipeline.job import CancelToken
-from tts_pipeline.job.loop_thread import kept_loop_thread
+from tts_pipeline.job.event_loop_thread import shared_event_loop_thread
 from tts_pipeline.job.stop import run_stoppable
 
 async def number():
@@ -122,16 +122,16 @@ async def number():
     return 5
 
 def run():
-    return run_stoppable(number(), CancelToken(), kept_loop_thread())
+    return run_stoppable(number(), CancelToken(), shared_event_loop_thread())
 
 assert run() == 5
-parents = kept_loop_thread()
+parents = shared_event_loop_thread()
 child = os.fork()
 if child == 0:
-    assert run() == 5 and kept_loop_thread() is not parents
+    assert run() == 5 and shared_event_loop_thread() is not parents
     raise SystemExit(0)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-assert run() == 5 and kept_loop_thread() is parents
+assert run() == 5 and shared_event_loop_thread() is parents
 """
 
 

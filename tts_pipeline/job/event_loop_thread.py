@@ -22,13 +22,13 @@ Result = TypeVar("Result")
 _tasks_of_run: ContextVar[WeakSet[asyncio.Task[Any]] | None] = ContextVar("tasks_of_run", default=None)
 
 
-class LoopThread:
+class EventLoopThread:
     """An event loop in a daemon thread, and the transports that are kept in it."""
 
     def __init__(self) -> None:
-        from tts_pipeline.http.kept_transports import KeptTransports  # a dataset that is done does without HTTP
+        from tts_pipeline.http.transport_cache import TransportCache  # a dataset that is done does without HTTP
 
-        self.transports = KeptTransports()
+        self.transports = TransportCache()
         self._loop = asyncio.new_event_loop()
         self._loop.set_task_factory(_make_task)
         self._loop.set_default_executor(DaemonExecutor(TO_THREAD_WORKERS, "to-thread"))
@@ -74,35 +74,35 @@ def _make_task(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) 
 
 
 _lock = threading.Lock()
-_kept: list[LoopThread] = []
-_inherited: list[LoopThread] = []
+_shared: list[EventLoopThread] = []
+_inherited: list[EventLoopThread] = []
 
 
-def kept_loop_thread() -> LoopThread:
+def shared_event_loop_thread() -> EventLoopThread:
     """Return the loop of this process; start it if there is none."""
     with _lock:
-        if not _kept:
-            _kept.append(LoopThread())
-        return _kept[0]
+        if not _shared:
+            _shared.append(EventLoopThread())
+        return _shared[0]
 
 
-def abandon_loop_thread(loop_thread: LoopThread) -> None:
+def abandon_event_loop_thread(loop_thread: EventLoopThread) -> None:
     """Keep a loop no longer, because a run in it may hang; runs in it go on."""
     with _lock:
-        if loop_thread in _kept:
-            _kept.remove(loop_thread)
+        if loop_thread in _shared:
+            _shared.remove(loop_thread)
 
 
 def _forget_in_child() -> None:
     """Start anew in a forked process: it has neither the thread nor a right to the connections of its parent."""
     global _lock  # noqa: PLW0603 (another thread may have held it at the fork)
     _lock = threading.Lock()
-    _inherited.extend(_kept)  # their destructors would touch what the parent still uses
-    _kept.clear()
+    _inherited.extend(_shared)  # their destructors would touch what the parent still uses
+    _shared.clear()
 
 
 def _close_at_exit() -> None:
-    for loop_thread in _kept:
+    for loop_thread in _shared:
         loop_thread.close()
 
 
