@@ -6,6 +6,8 @@ import threading
 import time
 from collections import defaultdict
 
+import pytest
+
 from benchmarks.profile import module_of
 from benchmarks.sampler import Sampler
 
@@ -55,6 +57,17 @@ def test_a_main_thread_that_waits_hides_nobody() -> None:
         thread.start()
         thread.join()
     assert looks > 10
+
+
+def test_a_thread_that_ends_before_the_first_sample_is_charged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock of a thread ends with it: what it did since the last sample, or without any, is told by itself."""
+    monkeypatch.setattr("benchmarks.sampler._SAMPLE_INTERVAL_S", 1_000)
+    sampler = Sampler(module_of)
+    thread = threading.Thread(target=_burn, args=(0.02,), name="publisher-0")
+    with sampler.running():
+        thread.start()
+        thread.join()
+    assert sampler.spent_s["publisher", "other"] >= 0.02
 
 
 def test_modules_are_ours_and_libraries() -> None:
