@@ -180,7 +180,7 @@ def test_a_finished_call_whose_holder_stands_still_is_on_the_bill(
     tone_service: LocalService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At its claim: the bill is not waited for without end."""
-    monkeypatch.setattr(call_store, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(call_store, "CLOSE_TIMEOUT_S", 0.05)
     done = _speak_and_die(tone_service, tmp_path)
     with CallDirectory(done).lock():
         bill = tts.usage_of(work_dir=tmp_path)

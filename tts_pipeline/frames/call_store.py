@@ -53,7 +53,7 @@ CLOSE_AFTER_S = 0.02
 CLOSING_S = 60.0
 """A finished call is closed by another process after so long: its own process was killed meanwhile."""
 
-PATIENCE_S = 5.0
+CLOSE_TIMEOUT_S = 5.0
 """The longest wait for others who close calls: each takes them 5 ms, unless their process stands still."""
 
 _POLL_S = 0.01
@@ -146,7 +146,7 @@ class CallStore:
 
         What is not brought there, because the disk is full or another process stands still, is still in a journal.
         """
-        end_s = time.monotonic() + PATIENCE_S
+        end_s = time.monotonic() + CLOSE_TIMEOUT_S
         for path in (self.root / "calls").glob(f"{_DONE}*/"):
             while path.exists() and not self.try_close(CallDirectory(path)) and time.monotonic() < end_s:
                 time.sleep(_POLL_S)
