@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.machine import patience
+from tests.machine import LEASE_S
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.storage.open_store import open_store
 from tts_pipeline.storage.store import Store
@@ -71,7 +71,7 @@ class KilledJob:
     environ: Mapping[str, str] = field(default_factory=dict)
     flags: Sequence[str] = ()
     chance: random.Random = field(default_factory=random.Random)
-    lease_s: float = field(default_factory=lambda: patience(1.0))
+    lease_s: float = LEASE_S
     kills: int = 0
     rows_open: int = 0
     """Rows of the parts that were open at the kills."""

@@ -28,6 +28,11 @@ def patience(seconds: float) -> float:
     return seconds * FACTOR
 
 
+LEASE_S = patience(3.0)
+"""A short lease, so that a test waits little for the end of a dead process's. A busy machine may give a live process no
+time for a second, and a run whose lease has ended stops."""
+
+
 def free_port() -> int:
     """Return a port that nobody is given by chance meanwhile: below those that a system hands out."""
     while True:

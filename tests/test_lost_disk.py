@@ -33,7 +33,8 @@ options = RunOptions(
 )
 service = Service(base_url=url, name="voices", auth="none")
 job = Job(source, destination, service, "qwen3-tts-flash", {"voice": "Cherry"}, options=options)
-sys.exit(run_job(job).stopped_by)
+stopped = run_job(job).stopped
+sys.exit(None if stopped is None else str(stopped))
 """
 
 

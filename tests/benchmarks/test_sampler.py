@@ -56,7 +56,7 @@ def test_a_main_thread_that_waits_hides_nobody() -> None:
     with sampler.running():
         thread.start()
         thread.join()
-    assert looks > 10
+    assert looks > 1
 
 
 def test_a_thread_that_ends_before_the_first_sample_is_charged(monkeypatch: pytest.MonkeyPatch) -> None:

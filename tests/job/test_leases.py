@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders import job_of, write_lines
-from tests.machine import patience
+from tests.machine import LEASE_S, patience
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import StorageError
 from tts_pipeline.job import Job, Report, run_job
@@ -41,8 +41,8 @@ print(report.stopped_by, report.stopped)
 """
 
 
-def _job(folder: Path, service: LocalService, machine: str, lease_s: float) -> Job:
-    options = {"work_dir": folder / machine, "lease_s": lease_s}
+def _job(folder: Path, service: LocalService, machine: str) -> Job:
+    options = {"work_dir": folder / machine, "lease_s": LEASE_S}
     return job_of(folder, service.url, destination=DESTINATION, options=options, limits={"max_concurrency": 2})
 
 
@@ -51,7 +51,7 @@ def test_two_machines_buy_each_row_once(
 ) -> None:
     """Started together they share the parts; the first to end names the holder of the rest, or waits for it."""
     write_lines(tmp_path / "lines.parquet", 40)
-    jobs = [_job(tmp_path, tone_service, machine, patience(2.0)) for machine in ("one", "two")]
+    jobs = [_job(tmp_path, tone_service, machine) for machine in ("one", "two")]
 
     def run(job: Job) -> Report:
         return run_job(job)
@@ -72,8 +72,8 @@ def test_what_a_living_machine_has_is_left_to_it(
 ) -> None:
     """The other parts are done; then the report names the process and the host of the remaining parts."""
     write_lines(tmp_path / "lines.parquet", 20)
-    job = _job(tmp_path, tone_service, "here", patience(1.0))
-    with Leases(open_store(DESTINATION, tmp_path / "staging"), tmp_path / "there", patience(1.0)) as leases:
+    job = _job(tmp_path, tone_service, "here")
+    with Leases(open_store(DESTINATION, tmp_path / "staging"), tmp_path / "there", LEASE_S) as leases:
         with leases.hold("part-00001"):
             report = run_job(job)
         assert isinstance(report.stopped, StorageError)
@@ -106,14 +106,13 @@ def test_a_machine_that_stood_still_sends_nothing_any_more(
 ) -> None:
     """SIGSTOP for longer than its lease: another takes over, and the first ends in good order afterwards."""
     write_lines(tmp_path / "lines.parquet", 40)
-    lease_s = patience(1.0)
-    command = [sys.executable, "-c", _RUN, str(tmp_path), tone_service.url, str(lease_s)]
+    command = [sys.executable, "-c", _RUN, str(tmp_path), tone_service.url, str(LEASE_S)]
     with subprocess.Popen(command, env={**os.environ, **s3}, stdout=subprocess.PIPE, text=True) as process:
         while tone_service.bill()["received"] < 3:
             assert process.poll() is None
             time.sleep(0.005)
         process.send_signal(signal.SIGSTOP)
-        report = run_job(_job(tmp_path, tone_service, "other", lease_s))
+        report = run_job(_job(tmp_path, tone_service, "other"))
         received = tone_service.bill()["received"]
         process.send_signal(signal.SIGCONT)
         output = process.communicate(timeout=patience(60))[0]
@@ -121,7 +120,7 @@ def test_a_machine_that_stood_still_sends_nothing_any_more(
     assert output.startswith("storage this run wrote no heartbeat to ")
     # The one request that it may have been about to write when it was stopped, behind the last look at its lease.
     assert tone_service.bill()["received"] <= received + 1
-    final = run_job(_job(tmp_path, tone_service, "other", lease_s))
+    final = run_job(_job(tmp_path, tone_service, "other"))
     bill = tone_service.bill()
     assert (final.this_run.attempts, final.dataset.speech) == (0, 40)
     assert final.dataset.characters_billed <= bill["characters"] <= final.dataset.characters_upper_bound

@@ -28,7 +28,6 @@ ROWS, CAP = 120, 835
 """The case that was reported: half of what the rows cost is allowed."""
 
 IN_FLIGHT = 4
-LEASE_S = patience(2.0)
 URL = "s3://bucket/out"
 
 
@@ -140,7 +139,6 @@ class Fleet:
             part_rows=10,
             environ={**self.environ, **_clock(ahead_s), "HOME": str(home), "PYTHONWARNINGS": "ignore"},
             flags=(*self.flags, *flags),
-            lease_s=LEASE_S,
         )
         self.machines.append(Machine(job, home))
         return self.machines[-1]

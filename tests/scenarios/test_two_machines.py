@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import StartEmulator
-from tests.scenarios.machines import CAP, LEASE_S, ROWS, Fleet
+from tests.machine import LEASE_S
+from tests.scenarios.machines import CAP, ROWS, Fleet
 
 
 @pytest.fixture
