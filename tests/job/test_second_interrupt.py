@@ -36,7 +36,7 @@ _PUBLISHING_HANGS = f"""
 import sys, time
 from tts_pipeline.cli import interrupts, main
 from tts_pipeline.job.open_parts import OpenParts
-interrupts._GRACE_S = {patience(3)}  # to tell how it ended
+interrupts._GRACE_S = {patience(30)}  # to tell how it ended
 OpenParts.suspend_all = lambda _: time.sleep(3_600)
 sys.exit(main(sys.argv[1:]))
 """
