@@ -208,3 +208,38 @@ def test_a_signal_that_comes_to_another_thread_is_heard() -> None:
     assert (
         subprocess.run(command, capture_output=True, text=True, check=True, timeout=patience(120)).stdout == "heard\n"
     )
+
+
+_WITHIN_THE_FIRST = """
+import asyncio, signal, threading
+from tts_pipeline.job import CancelToken
+from tts_pipeline.job.stop import run_stoppable
+
+install, is_running = signal.signal, False
+
+def restore(number, handler):
+    global is_running
+    previous = install(number, handler)
+    if is_running and number == signal.SIGTERM:  # as the first interrupt's handler does
+        is_running = False
+        signal.raise_signal(signal.SIGINT)
+    return previous
+
+async def main():
+    global is_running
+    is_running, signal.signal = True, restore
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+    await asyncio.sleep(3_600)
+
+try:
+    run_stoppable(main(), CancelToken())
+except KeyboardInterrupt:
+    print("ended", flush=True)
+"""
+
+
+def test_a_second_ctrl_c_counts_while_the_first_is_handled() -> None:
+    """Whoever presses it twice in a hurry: the second may come between two instructions of the first one's handler."""
+    command = [sys.executable, "-c", _WITHIN_THE_FIRST]
+    ended = subprocess.run(command, check=True, capture_output=True, text=True, timeout=patience(60))
+    assert ended.stdout == "ended\n"

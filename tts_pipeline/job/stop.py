@@ -110,16 +110,18 @@ def _stop_on_signals(stop: CancelToken) -> Iterator[Collection[int]]:
     asyncio's handler would only cancel the task that waits here, and a shell starts background jobs (``&``) with Ctrl-C
     ignored. The handler never raises ``KeyboardInterrupt`` itself: locks held at that moment would stay locked.
     """
+    signals: list[int] = []
     second_signals: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield second_signals
         return
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        is_second, handler = stop.is_set and number in persistent, previous[number]
+        signals.append(number)  # first of all: the next signal may interrupt this handler anywhere
+        is_second, handler = (stop.is_set or len(signals) > 1) and number in persistent, previous[number]
+        stop.set(signal.Signals(number).name)
         for other in previous.keys() - persistent:
             signal.signal(other, previous[other])
-        stop.set(signal.Signals(number).name)
         if is_second:
             second_signals.append(number)
             if callable(handler) and handler is not signal.default_int_handler:
