@@ -1,10 +1,17 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 
+import pytest
+
+from tests.machine import patience
 from tts_pipeline.dataset.claims import Claim, claim_name, claim_names, read_claim, write_claim
+from tts_pipeline.storage.local_store import LocalStore
 from tts_pipeline.storage.store import Store
 
 CLAIM = Claim("j1", "i1", 1, 500, Decimal("0.040000000"), "CNY", "local", "m", None)
@@ -36,3 +43,42 @@ def test_claims_are_found_by_their_part(store: Store) -> None:
     assert claim_names(store, 1) == [claim_name(1, "a"), claim_name(1, "b")]
     assert claim_names(store, 10_000) == [claim_name(10_000, "e")]
     assert claim_names(store, 2) == []
+
+
+_FIRST_CLAIMS = """
+import os, sys, threading
+from pathlib import Path
+from tts_pipeline.dataset.claims import read_claim
+from tts_pipeline.storage.local_store import LocalStore
+
+def read(store, name, barrier):
+    barrier.wait()
+    assert read_claim(store, name) is not None
+
+def in_threads():
+    sys.setswitchinterval(1e-6)
+    store, barrier = LocalStore(Path(sys.argv[1])), threading.Barrier(4)
+    threads = [threading.Thread(target=read, args=(store, sys.argv[2], barrier)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+died = 0
+for _ in range(int(sys.argv[3])):
+    child = os.fork()
+    if not child:
+        in_threads()
+        os._exit(0)
+    died += os.waitpid(child, 0)[1] != 0
+print(died)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks")
+def test_the_first_claims_of_a_process_may_be_read_by_several_threads(tmp_path: Path) -> None:
+    """Each fork is a process that has read none before."""
+    write_claim(LocalStore(tmp_path), 7, CLAIM)
+    command = [sys.executable, "-c", _FIRST_CLAIMS, str(tmp_path), claim_name(7, "j1"), "200"]
+    ran = subprocess.run(command, check=True, capture_output=True, text=True, timeout=patience(60))
+    assert ran.stdout == "0\n"
