@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -236,3 +238,48 @@ def _is_now(node: ast.expr) -> bool:
 
 def _is_a_second_or_more(bound: ast.expr) -> bool:
     return isinstance(bound, ast.Constant) and isinstance(bound.value, int | float) and bound.value >= 1
+
+
+_CONVERTED = {
+    "tts_pipeline.dataset.claims": "Claim",
+    "tts_pipeline.wal.replay": "JournalHeader",
+    "tts_pipeline.cache.file_cache": "CacheRecord",
+    "tts_pipeline.cache.dataset_cache": "CacheRecord",
+    "tts_pipeline.storage.owner": "Owner",
+}
+"""What msgspec converts, by the module that does it, beside what decoders at the top of a module hold."""
+
+_UNLEARNT = """
+import dataclasses, importlib, sys, typing
+
+def dataclasses_in(kind, seen):
+    has_fields = hasattr(kind, "__struct_fields__") or dataclasses.is_dataclass(kind)
+    if isinstance(kind, type) and has_fields and kind not in seen:
+        seen.add(kind)
+        if dataclasses.is_dataclass(kind):
+            yield kind
+        for hint in typing.get_type_hints(kind, include_extras=True).values():
+            yield from dataclasses_in(hint, seen)
+    for inner in typing.get_args(kind):
+        yield from dataclasses_in(inner, seen)
+
+for module, name in (argument.split(":") for argument in sys.argv[1:]):
+    for each in dataclasses_in(getattr(importlib.import_module(module), name), set()):
+        print(each.__name__, "" if "__msgspec_cache__" in vars(each) else "UNLEARNT")
+"""
+
+
+def test_msgspec_learns_dataclasses_before_there_are_threads() -> None:
+    """Two threads that convert the first one at one time crash the process: it is met when its module is imported."""
+    calls = {
+        (f"tts_pipeline.{path.relative_to(PACKAGE).with_suffix('').as_posix().replace('/', '.')}", kind.id)
+        for path in MODULES
+        for node in _nodes(path)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"msgspec.convert", "msgspec.json.decode"}
+        for kind in (*node.args[1:], *(keyword.value for keyword in node.keywords if keyword.arg == "type"))
+        if isinstance(kind, ast.Name)
+    }
+    assert calls == set(_CONVERTED.items())
+    command = [sys.executable, "-c", _UNLEARNT, *(f"{module}:{name}" for module, name in _CONVERTED.items())]
+    learnt = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    assert sorted(learnt) == ["Claim", "Price"]

@@ -311,6 +311,10 @@ def with_speech(settled: bytes, speech: AnswerSpeech) -> bytes:
     return b'%b,"speech":%b}' % (settled[:-1], encode_record(speech))
 
 
+# msgspec learns a dataclass, here ``Price``, when it first meets it: a process died in which two threads did so at once
+# (0.22.0).
+msgspec.json.Decoder(JournalHeader)
+
 _DECODER = msgspec.json.Decoder(AnyRecord)
 _REFUSALS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
