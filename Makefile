@@ -9,7 +9,7 @@ PEERS  := .venv-bench
 LOWEST := .venv-lowest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kill fuzz test-lowest quick bench check format schemas lock build clean
+.PHONY: help demo test test-kill test-fleet fuzz test-lowest quick bench check format schemas lock build clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,14 +24,14 @@ $(VENV)/.run: $(VENV)/.uv $(PROJECT)
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run
-	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[local,airflow]' --group test --group tools
+	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[local,airflow,postgres]' --group test --group tools
 	@touch $@
 
 $(PEERS)/.made: $(VENV)/.uv $(PROJECT) $(wildcard benchmarks/requirements/*.txt)
 	for name in peers litellm ours; do $(UV) venv --quiet --clear --python $(BIN)/python $(PEERS)/$$name || exit; done
 	$(UV) pip install --quiet --python $(PEERS)/peers/bin/python --requirement benchmarks/requirements/peers.txt
 	$(UV) pip install --quiet --python $(PEERS)/litellm/bin/python --requirement benchmarks/requirements/litellm.txt
-	$(UV) pip install --quiet --python $(PEERS)/ours/bin/python --constraint constraints.txt --editable .
+	$(UV) pip install --quiet --python $(PEERS)/ours/bin/python --constraint constraints.txt --editable '.[postgres]'
 	@touch $@
 
 demo: $(VENV)/.run  ## Set up and make a small speech dataset with the local service
@@ -43,6 +43,9 @@ test: $(VENV)/.test  ## Set up and run all tests
 
 test-kill: $(VENV)/.test  ## Kill a job 100 times, one on an object store 20 times, and machines that share a bucket (half an hour)
 	$(BIN)/pytest -m kill -s
+
+test-fleet: $(VENV)/.test  ## Kill one of two Celery workers that share an account (minutes, on a quiet machine)
+	$(BIN)/pytest -m fleet -s tests/airflow/test_fleet.py
 
 fuzz: $(VENV)/.test  ## Change 20,000 answers on their way, 5,000 files at a destination; 400 bills (some minutes)
 	$(BIN)/pytest -m fuzz -s tests/client/test_fuzz_wire.py tests/mutations tests/test_money_property.py
@@ -77,7 +80,7 @@ schemas: $(VENV)/.test  ## Write schemas/ from the code
 	$(BIN)/python -m schemas
 
 # Not lhotse: it brings PyTorch, whose build is the choice of the machine.
-PINNED := --extra local --extra airflow --extra huggingface
+PINNED := --extra local --extra airflow --extra huggingface --extra postgres
 
 lock: $(VENV)/.uv  ## Write constraints.txt: every version pinned
 	$(UV) pip compile --quiet --universal --python-version 3.11 $(PINNED) --group test --group tools --upgrade \

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import settings
 
 from tests.machine import patience, s3_server
+from tests.postgres import AccountDatabase, PostgresServer, running_server
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.emulator.options import EmulatorOptions
 from tts_pipeline.storage.open_store import open_store
@@ -26,6 +27,8 @@ pytest.register_assert_rewrite("tests.bills", "tests.bill_runs")
 
 StartEmulator = Callable[..., LocalService]
 """``emulator(**options)`` with the fields of ``EmulatorOptions``."""
+
+os.environ.setdefault("TTS_ACCOUNT_STORE", "none")  # of the processes that tests start, too
 
 settings.register_profile("tests", deadline=None)  # an example takes as long as the machine needs
 settings.load_profile("tests")
@@ -51,7 +54,7 @@ def _slow_ones_first(items: list[pytest.Item], workers: int) -> list[pytest.Item
     for item in items:
         if item.get_closest_marker("slow"):
             slow.setdefault(item.nodeid.partition("::")[0], []).append(item)
-    modules = sorted(slow.values(), key=lambda module: (_LONGEST not in module[0].nodeid, -len(module)))
+    modules = sorted(slow.values(), key=lambda module: (module[0].path.name not in _LONGEST, -len(module)))
     quick = [item for item in items if not item.get_closest_marker("slow")]
     shares: list[list[pytest.Item]] = [list(chain(*modules[number::workers])) for number in range(workers)]
     for number, share in enumerate(shares):
@@ -60,8 +63,8 @@ def _slow_ones_first(items: list[pytest.Item], workers: int) -> list[pytest.Item
     return [*chain(*shares), *quick]
 
 
-_LONGEST = "airflow/test_standalone.py"
-"""It waits for Airflow most of its time, and uses a processor little meanwhile."""
+_LONGEST = ("test_fleet.py", "test_standalone.py")
+"""They wait for Airflow most of their time."""
 
 _SHARED = ("espeak_service", "tone_service")
 
@@ -150,6 +153,30 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     filesystem, path = fsspec.core.url_to_fs(url)
     if filesystem.exists(path):
         filesystem.rm(path, recursive=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server, shared; whoever stops it starts it again."""
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres(postgres_server: PostgresServer) -> Iterator[str]:
+    """The URL of an empty PostgreSQL database of the test's own, with a password."""
+    with postgres_server.database() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def account_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AccountDatabase]:
+    """An empty database for an account store, once in SQLite and once in PostgreSQL."""
+    is_sqlite = request.param == "sqlite"
+    place = str(tmp_path / "account" / "account.db") if is_sqlite else request.getfixturevalue("postgres")
+    database = AccountDatabase(place)
+    yield database
+    database.close()
 
 
 @pytest.fixture

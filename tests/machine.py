@@ -56,6 +56,10 @@ class SmallDisk:
         """Make it smaller or larger, with what is on it."""
         _mount("-o", f"remount,size={kilobytes}k", str(self.folder))
 
+    def make_read_only(self) -> None:
+        """Let nobody write to it, not even root."""
+        _mount("-o", "remount,ro", str(self.folder))
+
 
 @contextmanager
 def small_disk(folder: Path, kilobytes: int) -> Iterator[SmallDisk]:

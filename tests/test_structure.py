@@ -26,7 +26,7 @@ FLOORS: Sequence[Sequence[str]] = (
     ("text", "schema", "audio"),
     ("catalog", "wire", "storage"),
     ("flow", "source", "wal"),
-    ("http", "dataset"),
+    ("http", "dataset", "account"),
     ("client", "cache", "report", "exports"),
     ("job", "browse"),
     ("frames",),
@@ -45,6 +45,8 @@ OUTSIDE = {
     "aiohttp": {"http", "emulator", "browse"},
     "yarl": {"http"},
     "tenacity": {"flow"},
+    "sqlite3": {"account"},
+    "psycopg": {"account"},
     "polars": {"frames", "estimates", "report", "browse", "exports", "cli", "airflow"},
     "espeakng_loader": {"emulator"},
     "datasets": {"exports"},
@@ -59,6 +61,7 @@ HEARTS = ("client/synthesis", "client/exchange", "client/assembly", "job/executi
 OF_NO_MODULE: Mapping[str, str] = {
     ".": "attribution durability golden key_secrecy kill lost_disk money_property passwords public same_arguments"
     " structure wheel",
+    "account": "fork pots_property",
     "airflow": "dag_imports dags fork guarded operator_arguments page provider standalone tags",
     "browse": "first_paint page",
     "catalog": "structures",
