@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import asyncio
+from collections.abc import Collection, Iterable
 from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import fields
 from decimal import Decimal
@@ -12,7 +13,7 @@ import orjson
 
 from tests.bills import (
     NOTHING,
-    PARTS,
+    TWO_CURRENCIES,
     Job,
     Sent,
     cost_of_attempts,
@@ -23,15 +24,17 @@ from tests.builders import audio_of, make_speech
 from tests.datasets import keep
 from tts_pipeline.attempt import Attempt, Outcome, Settlement
 from tts_pipeline.dataset.active_part import ActivePart, Progress
-from tts_pipeline.dataset.claim_high_water import BudgetPool, ClaimHighWater
+from tts_pipeline.dataset.budget_pool import BudgetPool, OtherSpend
+from tts_pipeline.dataset.claim_high_water import ClaimHighWater
+from tts_pipeline.dataset.claims import claim_name, read_claim
 from tts_pipeline.dataset.part_journals import journal_cost, journal_paths
 from tts_pipeline.dataset.spending import DatasetSpend
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.dataset.usage_files import usage_cost, usage_name
-from tts_pipeline.errors import StoppedError, StorageError
+from tts_pipeline.errors import StorageError
 from tts_pipeline.flow.budget import Budget
-from tts_pipeline.models import Answer, Usage, Utterance
-from tts_pipeline.money import Cost, SpendBound, sum_of
+from tts_pipeline.models import Answer, Usage, Utterance, UtteranceKey
+from tts_pipeline.money import Cost, SpendBound
 from tts_pipeline.text import billed_characters
 from tts_pipeline.wal.journal import remove_journal
 
@@ -46,9 +49,9 @@ class _Pool(BudgetPool):
 
     parts: dict[str, ClaimHighWater]
 
-    def join(self, member: ClaimHighWater) -> None:
+    def open(self, member: ClaimHighWater, keys: Iterable[UtteranceKey]) -> None:
         self.parts[member.journal_id] = member
-        super().join(member)
+        super().open(member, keys)
 
 
 class Run:
@@ -57,7 +60,6 @@ class Run:
     def __init__(self, job: Job, numbers: Collection[int]) -> None:
         self.job = job
         self.parts: dict[int, ActivePart] = {}
-        self.is_stopped = False
         self.progress = Progress()
         self._reserved: dict[str, Attempt] = {}
         self._numbers = sorted(numbers)
@@ -69,26 +71,37 @@ class Run:
         self._foreign = {job.sent[journal_id].part for journal_id in job.live}
         bench = job.bench
         self._spend = DatasetSpend(bench.store, job.descriptor, bench.journals, bench.folder / "locks")
-        self._others = self._check_others(self._spend.by_part())
-        self.budget = Budget(job.cap, self.progress.tally)
-        self.budget.set_external_spend(self._others)
-        self._pool = _Pool(job.cap, self._count_others, self.budget.set_external_spend)
-        self._pool.parts = {}
+        self._others = self._check_others(self._spend.total())
+        self._lone_budget = Budget(job.cap, self.progress.tally)
+        self._lone_budget.set_external_spend(self._others)
+        self.budget, self._pool = Budget(), None
+        if job.is_tight:
+            self.budget = Budget(job.cap, self.progress.tally)
+            self._pool = _Pool(job.cap, self.budget, OtherSpend(self._count_others, lambda: False), (0, 0))
+            self._pool.parts = {}
+            self.budget.sources.append(self._pool)
+
+    budget: Budget
+    """Draws from a pool if little may be spent; else there is no cap, and the parts raise their claims themselves."""
+    _pool: _Pool | None
 
     def _count_others(self, own_journals: Collection[str]) -> Cost:
         self._others = self._check_others(self._spend.refresh(own_journals))
+        self._lone_budget.set_external_spend(self._others)
         return self._others
 
-    def _check_others(self, counted: dict[int, Cost]) -> Cost:
-        """Compare what is counted of all other journals; return their sum."""
-        for number in range(PARTS):
-            others = [
-                self._counted(journal_id)
-                for journal_id in self.job.journals_of(number)
-                if journal_id not in self._journals
-            ]
-            assert counted.get(number, Cost()) == total_of(others), "others"
-        return sum_of(counted.values())
+    def _check_others(self, counted: Cost) -> Cost:
+        """Compare what is counted of all other journals, which is returned.
+
+        Which of two currencies it is in depends on the order of counting, which is not the order of the journals.
+        """
+        others = total_of(self._counted(journal_id) for journal_id in self.job.sent if journal_id not in self._journals)
+        if self.job.prices == TWO_CURRENCIES:
+            assert counted.attempts == others.attempts, "others"
+            assert counted.characters_upper_bound == others.characters_upper_bound, "others"
+        else:
+            assert counted == others, "others"
+        return counted
 
     def _counted(self, journal_id: str) -> Cost:
         """Return what is counted of a journal: all that it claims, while another process has its part."""
@@ -118,17 +131,24 @@ class Run:
 
         One of which the service reports our count, 4 quarters, is bounded by that, as nearly all requests are.
         """
-        if self.is_stopped:
-            return None
         free = [utterance for utterance in self._unfinished[number] if utterance.utterance_id not in busy]
         if not free:
             return None
         counted = billed_characters(free[0].text, "han_double")
         return self.job.attempt(free[0], counted if quarters == 4 else 3 + 2 * quarters)
 
-    def reserve(self, attempt: Attempt) -> bool:
-        """Ask the budget, which allows exactly what the cap has left."""
+    async def reserve(self, attempt: Attempt) -> bool:
+        """Ask the budget, which allows exactly what the cap has left; without a cap, everything."""
+        if self._pool is None:
+            return True
         fits = self.budget.reserve(attempt)
+        if not fits:
+            answered = asyncio.Event()
+            self.budget.on_change = answered.set
+            assert self.budget.refusal(attempt) is None
+            await answered.wait()
+            self._pool.close()
+            fits = self.budget.reserve(attempt)
         assert fits == self._room().covers(SpendBound.of(attempt)), "budget"
         if fits:
             self._reserved[attempt.attempt_id] = attempt
@@ -136,8 +156,9 @@ class Run:
 
     def give_back(self, attempt: Attempt) -> None:
         """Release what was reserved for an attempt that is not sent."""
-        self.budget.release(attempt)
-        del self._reserved[attempt.attempt_id]
+        if self._pool is not None:
+            self.budget.release(attempt)
+            del self._reserved[attempt.attempt_id]
 
     async def intend_without_lease(self, number: int, attempt: Attempt) -> None:
         """Try to write an attempt down when the part is held no longer."""
@@ -147,27 +168,17 @@ class Run:
             await part.intend(attempt, None)
         part.hold(ExitStack(), lambda: None)
         self.budget.abandon(attempt)
-        del self._reserved[attempt.attempt_id]
-
-    async def intend(self, number: int, attempt: Attempt, *, is_budget_first: bool) -> bool:
-        """Write an attempt down; return whether it may be sent."""
-        part, spent = self.parts[number], self.job.bill(self._journals).bound
         self._reserved.pop(attempt.attempt_id, None)
-        try:
-            await part.intend(attempt, None)
-        except StoppedError:
-            assert not self._limit().covers(spent.plus(SpendBound.of(attempt))), "claims of which nobody has need"
-            self.is_stopped = True
-            self.budget.abandon(attempt)
-            return False
+
+    async def intend(self, number: int, attempt: Attempt) -> None:
+        """Write an attempt down, which may then be sent."""
+        part = self.parts[number]
+        self._reserved.pop(attempt.attempt_id, None)
+        await part.intend(attempt, None)
         sent = self.job.sent[part.journal_id]
         sent.excess = NOTHING
         sent.attempts[attempt.attempt_id] = attempt, None
         self._mark_durable(part)
-        if not is_budget_first:
-            self.check()
-            assert self.budget.reserve(attempt), "budget"
-        return True
 
     async def settle(self, number: int, settlement: Settlement, *, is_budget_first: bool) -> None:
         """Tell the budget and the part how an attempt ended; whoever hears of it first tells the progress."""
@@ -178,6 +189,7 @@ class Run:
         self._not_durable[part.journal_id].append(settlement.attempt_id)
         excess = excess_of(SpendBound.of(settlement), SpendBound.of(attempt))
         sent.excess, self.job.beyond = sent.excess.plus(excess), self.job.beyond.plus(excess)
+        is_budget_first = is_budget_first and self._pool is not None
         if is_budget_first:
             self.budget.settle(settlement)
             self.check()
@@ -232,16 +244,21 @@ class Run:
     def _fits(self, bound: SpendBound) -> bool:
         cost = None if self.job.cap.max_cost is None else bound.cost
         probe = Attempt("probe", "r", 0, 0, 1, None, 0, bound.characters, bound.characters, "p", cost)
-        fits = self.budget.reserve(probe)
+        fits = self._lone_budget.reserve(probe)
         if fits:
-            self.budget.release(probe)
+            self._lone_budget.release(probe)
         return fits
 
     def lower_claims(self) -> None:
-        """Lower the claims to what may have been spent, which they then tell exactly."""
-        for part in self.parts.values():
+        """Lower the claims to what may have been spent, which they then tell exactly, and whether that is final."""
+        for part in self.parts.values() if self._pool is not None else ():
+            assert self._pool is not None
             self._pool.parts[part.journal_id].lower()
             assert self._claim(part) == self.job.bill([part.journal_id]).bound, "lowered claim"
+            claim = read_claim(self.job.bench.store, claim_name(part.rows.number, part.journal_id))
+            assert claim is not None
+            ends = [end for _, end in self.job.sent[part.journal_id].attempts.values()]
+            assert claim.is_waiting == (None not in ends), "mark"
 
     def _claim(self, part: ActivePart) -> SpendBound:
         claimed = self.job.claimed(part.journal_id)

@@ -30,7 +30,7 @@ from tests.builders import (
 from tts_pipeline.attempt import Attempt, Outcome
 from tts_pipeline.config import InputColumns
 from tts_pipeline.dataset.active_part import NO_PRIOR_STATE, ActivePart, PartRows, PriorState, Progress
-from tts_pipeline.dataset.claim_high_water import BudgetPool
+from tts_pipeline.dataset.budget_pool import BudgetPool
 from tts_pipeline.dataset.commit import PartCommitter, remove_journals
 from tts_pipeline.dataset.descriptor import MANIFEST_FILE
 from tts_pipeline.dataset.invocation import Invocation

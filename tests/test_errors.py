@@ -30,7 +30,9 @@ from tts_pipeline.errors import (
     printable,
     without_passwords,
 )
+from tts_pipeline.flow.clock import Clock
 from tts_pipeline.flow.failure_policy import FailurePolicy
+from tts_pipeline.flow.rates import OwnRates
 from tts_pipeline.flow.retry_policy import RetryPolicy
 from tts_pipeline.flow.retry_state import Disposition, RetryState
 
@@ -86,7 +88,10 @@ def test_each_error_has_its_exit_status() -> None:
 @pytest.mark.parametrize("kind", DISPOSITIONS)
 def test_each_error_of_the_service_decides_about_its_row(kind: type[ServiceError]) -> None:
     """Tried again, at once or after a wait; rejected; held until other rows have an outcome; or the end of the run."""
-    policy, rows = FailurePolicy(Limits(), lambda: 1_700_000_000_000_000), [RetryState() for _ in range(3)]
+    policy, rows = (
+        FailurePolicy(Limits(), lambda: 1_700_000_000_000_000, OwnRates(Limits(), Clock())),
+        [RetryState() for _ in range(3)],
+    )
     for _ in rows:
         policy.active_rows += 1
     policy.on_success(1.0, sent_at_s=0.5)

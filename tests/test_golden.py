@@ -29,7 +29,7 @@ from tts_pipeline.wal.replay import Replay, replay_journal
 GOLDEN = Path(__file__).parent / "golden"
 COMMANDS = [
     *("", "run", "demo", "estimate", "validate", "services", "models", "report", "export", "browse", "emulate"),
-    "completion",
+    *("account", "budget", "completion"),
 ]
 
 

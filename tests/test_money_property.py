@@ -31,12 +31,12 @@ from tests.bills import (
 )
 from tests.datasets import Bench
 from tts_pipeline.attempt import Attempt
-from tts_pipeline.dataset import claim_high_water
 from tts_pipeline.dataset.active_part import ActivePart
-from tts_pipeline.dataset.claim_high_water import BudgetPool, ClaimHighWater
+from tts_pipeline.dataset.budget_pool import BudgetPool
+from tts_pipeline.dataset.claim_high_water import ClaimHighWater
 from tts_pipeline.dataset.commit import PartCommitter
 from tts_pipeline.dataset.descriptor import DESCRIPTOR_FILE, MANIFEST_FILE
-from tts_pipeline.dataset.finalize import _sum_totals, costs_by_part, dataset_totals, finalize
+from tts_pipeline.dataset.finalize import _sum_totals, dataset_totals, finalize
 from tts_pipeline.dataset.part_journals import journal_cost
 from tts_pipeline.dataset.spending import DatasetSpend, total_spend
 from tts_pipeline.dataset.totals import Totals
@@ -71,7 +71,7 @@ class Request(NamedTuple):
 
 
 class Step(NamedTuple):
-    """Requests in flight side by side; whether the budget or the part hears first; whether claims are then lowered."""
+    """Requests in flight side by side; who hears of an end first: budget or part; whether claims are then lowered."""
 
     requests: Sequence[Request]
     is_budget_first: bool = True
@@ -116,10 +116,10 @@ async def _take_step(runs: Sequence[Run], step: Step) -> None:
             attempt = run.new_attempt(
                 request.part, request.quarters, [attempt.utterance_id for _, _, attempt in planned]
             )
-            if attempt is not None and (not step.is_budget_first or run.reserve(attempt)):
+            if attempt is not None and await run.reserve(attempt):
                 planned.append((run, request, attempt))
     _check(runs)
-    sent = [item for item in planned if await _send(*item, is_budget_first=step.is_budget_first)]
+    sent = [item for item in planned if await _send(*item)]
     _check(runs)
     for run, request, attempt in sent:
         if request.ending in OUTCOMES:
@@ -132,15 +132,15 @@ async def _take_step(runs: Sequence[Run], step: Step) -> None:
             run.lower_claims()
 
 
-async def _send(run: Run, request: Request, attempt: Attempt, *, is_budget_first: bool) -> bool:
+async def _send(run: Run, request: Request, attempt: Attempt) -> bool:
     """Write a request down, if it is to be sent; return whether it was."""
-    if request.ending not in NOT_SENT and not run.is_stopped:
-        return await run.intend(request.part, attempt, is_budget_first=is_budget_first)
-    if is_budget_first and request.ending == "not held":
+    if request.ending == "not held":
         await run.intend_without_lease(request.part, attempt)
-    elif is_budget_first:
+    elif request.ending in NOT_SENT:
         run.give_back(attempt)
-    return False
+    else:
+        await run.intend(request.part, attempt)
+    return request.ending not in NOT_SENT
 
 
 async def _work(job: Job, session: Session) -> None:
@@ -150,15 +150,14 @@ async def _work(job: Job, session: Session) -> None:
         runs.append(Run(job, own))
         await runs[-1].open()
     for step in session.steps:
-        await _take_step(runs, step._replace(is_budget_first=step.is_budget_first or job.is_tight))
+        await _take_step(runs, step)
     _check(runs)
     for run in runs:
         await run.end(session.ending)
 
 
 def _keep_one_bill(plan: Plan) -> None:
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(claim_high_water, "_RETRY_WAITS_S", (0.0,))  # nobody else claims at the same instant
+    with tempfile.TemporaryDirectory() as folder:
         store = LocalStore(Path(folder) / "out")
         bench = Bench.of(Path(folder), store, rows=PARTS * PART_ROWS, part_rows=PART_ROWS)
         job = Job(bench, plan.prices, plan.is_tight)
@@ -237,7 +236,11 @@ EVERY_ENDING = [
 ]
 HALF = [Step(_requests((0, "succeeded", 12), (1, "succeeded", 12)), is_lowered=True)]
 NEARLY_ALL = [Step(_requests((0, "lost", 40))), Step(_requests((1, "lost", 30)))]
-A_PART_AND_THE_REST = [Step(_requests((0, "succeeded", 16), (0, "succeeded", 16))), Step(_requests((1, "lost", 40)))]
+A_PART_AND_THE_REST = [
+    Step(_requests((0, "succeeded", 16), (0, "succeeded", 16))),
+    Step(_requests((1, "lost", 40))),
+    Step(_requests((1, "lost", 30))),
+]
 FIXED_PLANS = [
     *(
         Plan(
@@ -280,31 +283,36 @@ KEEPERS: Sequence[tuple[Any, str, str, str]] = [
     (SpendBound.with_settlement, ", attempt.cost_upper_bound, -1)", ", attempt.cost_upper_bound)", "lowered claim"),
     (ClaimHighWater.write, "=bound.characters", "=bound.characters - 1", "claim"),
     (ClaimHighWater.write, "=bound.characters", "=bound.characters + 1", "lowered claim"),
-    (ClaimHighWater.write, "cost = bound.cost", "cost = bound.cost / 2", "claim"),
-    (ClaimHighWater.lower, "if previous != self.claim_bound:", "if False:", "lowered claim"),
-    (ClaimHighWater.lower, "self.claim_bound, self.spend", "self.claim_bound, self.claim_bound", "lowered claim"),
-    (BudgetPool._try_draw, "other.lower()", "pass", "claims of which nobody has need"),
-    (BudgetPool._available, ".minus(external.bound)", "", "cap"),
-    (BudgetPool._available, "own = own.plus(other.claim_bound)", "pass", "cap"),
-    (BudgetPool.leave, "self._closed_spend = ", "_ = ", "cap"),
+    (ClaimHighWater.write, "cost_upper_bound=bound.cost ", "cost_upper_bound=bound.cost / 2 ", "claim"),
+    (ClaimHighWater.write, "if self._written == (bound, is_waiting):", "if self._written:", "claim"),
+    (ClaimHighWater.lower, "= self.spend, ", "= self.claim_bound, ", "lowered claim"),
+    (ClaimHighWater.lower, "self._open_attempts == 0", "True", "mark"),
+    (ClaimHighWater.release, "self._open_attempts -= 1", "pass", "mark"),
+    (ClaimHighWater.release, "self.spend = ", "_ = ", "lowered claim"),
+    (ActivePart.intend, "self._pool.release(attempt)", "pass", "lowered claim"),
+    (BudgetPool._try_draw, "other.lower()", "pass", "budget"),
+    (BudgetPool._available, ".minus(self._external)", "", "budget"),
+    (BudgetPool._available, "own = own.plus(maximum_of(other.claim_bound, other.spend))", "pass", "budget"),
+    (BudgetPool.leave, "self._closed_spend = ", "_ = ", "budget"),
     (DatasetSpend.refresh, "not in own_journals]", "in ()]", "others"),
-    (DatasetSpend.refresh, ".add(usage_cost(", ".__class__().add(usage_cost(", "others"),
-    (DatasetSpend._add_journals, ".add(journal_cost(replay))", "", "others"),
-    (DatasetSpend.by_part, ".add(claim_cost(claim))", "", "others"),
+    (DatasetSpend._count_new_usage, ".add(usage_cost(", ".__class__().add(usage_cost(", "others"),
+    (DatasetSpend._add_journal, ".add(journal_cost(replay))", "", "others"),
+    (DatasetSpend.total, "*(claim_cost(claim)", "*(Cost()", "others"),
     (journal_cost, "settlement or attempt", "attempt", "replay"),
     (_apply_settlement, "= (attempt, settlement)", "= (attempt, None)", "replay"),
     (_attempt_table, "list(replay.attempts.values())", "list(replay.attempts.values())[:1]", "usage"),
     (_attempt_table, "settlement or _unknown_settlement(attempt)", "_unknown_settlement(attempt)", "usage"),
     (_unknown_settlement, "cost_upper_bound=attempt.cost_upper_bound", "cost_upper_bound=None", "usage"),
     (_column_sums, "cost_upper_bound=total_cost(costs)", "cost_upper_bound=total_cost(confirmed)", "usage"),
-    (account_for_claims, "if not store.exists(usage):", "if False:", "others"),
+    (account_for_claims, "if not store.exists(usage):", "if False:", "usage"),
     (PartCommitter._add_usage, "draft.totals.add(", "Totals().add(", "marker"),
-    (_sum_totals, "totals.add(cost)", "pass", "parts.json"),
+    (_sum_totals, "totals.add(totals_of_marker(store, marker))", "pass", "parts.json"),
     (dataset_totals, 'manifest["totals"]', "{}", "dataset totals"),
-    (costs_by_part, 'listed_files.update(marker["files"])', "pass", "others"),
+    (_sum_totals, 'listed_files.update(marker["files"])', "pass", "parts.json"),
+    (DatasetSpend.__init__, "self._counted_journals.update(", "list(", "others"),
     (sum_usage, '"characters_upper_bound").sum()', '"characters_upper_bound").max()', "usage report"),
     (sum_usage, '_money("cost_upper_bound"),', '_money("cost").alias("cost_upper_bound"),', "usage report"),
-    (total_spend, ".by_part().values()", ".by_part().values() and ()", "total spend"),
+    (total_spend, ".total()", "._counted.__class__()", "total spend"),
 ]
 """Each keeper of the bill, a line of it, the same line broken, and the comparison that notices it."""
 

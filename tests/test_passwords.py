@@ -13,10 +13,11 @@ import fsspec
 import pytest
 
 from tests.builders import job_of, write_lines
-from tests.cli.conftest import LOCAL, Command, MakeSource
+from tests.cli.conftest import LOCAL, Command, CommandResult, MakeSource
 from tests.cli.conftest import command as command  # noqa: PLC0414 (fixtures of another folder)
 from tests.cli.conftest import local as local  # noqa: PLC0414
 from tests.cli.conftest import make_source as make_source  # noqa: PLC0414
+from tests.postgres import PASSWORD as POSTGRES_PASSWORD
 from tts_pipeline.browse.snapshot import Snapshot
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ConfigurationError, StorageError, TtsPipelineError
@@ -74,6 +75,35 @@ def test_no_command_shows_a_password(
     outputs += [fsspec.filesystem("memory").cat_file(path).decode("latin-1") for path in stored]
     outputs += [f"{path}{path.read_text('latin-1')}" for path in tmp_path.rglob("*") if path.is_file()]
     assert [text for text in outputs if PASSWORD in text or "hunter2" in text] == []
+
+
+@pytest.mark.usefixtures("local")
+def test_no_command_shows_the_password_of_the_account_store(
+    command: Command, make_source: MakeSource, postgres: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither of a store that is used, nor of one that cannot be; nor is its place in a file of the dataset."""
+    caplog.set_level(logging.DEBUG)
+    source, out, file = make_source(), tmp_path / "out", tmp_path / "job.toml"
+    flags = (*LOCAL, "--voice", "Cherry", "--requests-per-minute", "6000")
+
+    def run(store: str, name: str, *more: str) -> CommandResult:
+        file.write_text(f'account_store = "{store}"\n')
+        return command("run", source, out / name, *flags, "--config", file, *more)
+
+    good = [run(postgres, "used"), run(postgres, "used", "--json")]
+    wrong = [
+        run(f"{postgres}_of_nobody", "missing"),
+        run(f"postgresql://u:{POSTGRES_PASSWORD}/x@127.0.0.1/d", "unreadable"),
+        run(f"postgresql://u:{POSTGRES_PASSWORD}@x@127.0.0.1/d", "not encoded"),
+        run(f"postgresql://u:{POSTGRES_PASSWORD} x@127.0.0.1/d", "not encoded"),
+        run(postgres, "flag", "--account-store", postgres),
+    ]
+    assert [result.status for result in (*good, *wrong)] == [0, 0, 2, 2, 2, 2, 2], wrong
+    outputs = [f"{result.out}{result.err}" for result in (*good, *wrong)] + [caplog.text]
+    outputs += [f"{path}{path.read_text('latin-1')}" for path in out.rglob("*") if path.is_file()]
+    assert [text for text in outputs if POSTGRES_PASSWORD in text] == []
+    stored = [path.read_text("latin-1") for path in out.rglob("*") if path.is_file()]
+    assert [text for text in stored if postgres.rpartition("/")[2] in text] == []
 
 
 class _Broken:

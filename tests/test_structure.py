@@ -61,7 +61,7 @@ HEARTS = ("client/synthesis", "client/exchange", "client/assembly", "job/executi
 OF_NO_MODULE: Mapping[str, str] = {
     ".": "attribution durability golden key_secrecy kill lost_disk money_property passwords public same_arguments"
     " structure wheel",
-    "account": "fork pots_property",
+    "account": "budget_changes fork pots_property waiting",
     "airflow": "dag_imports dags fork guarded operator_arguments page provider standalone tags",
     "browse": "first_paint page",
     "catalog": "structures",
@@ -75,7 +75,7 @@ OF_NO_MODULE: Mapping[str, str] = {
     "frames": "durability lazy notebook",
     "http": "request_cycle",
     "job": "empty growing leases limits lost_work_dir object_store passed_through read_only reject_guard repeats reuse"
-    " second_interrupt wide_rows",
+    " ray second_interrupt wide_rows",
     "wal": "full_disk",
     "wire": "fuzz",
 }
@@ -212,7 +212,7 @@ def _imported(path: Path) -> Iterator[str]:
             yield from (module if module in names else node.module for module in modules if node.module in names)
 
 
-IN_VIRTUAL_TIME = {"flow/test_pacer.py"}
+IN_VIRTUAL_TIME = {"flow/test_rates.py"}
 
 
 def test_tests_wait_with_patience() -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Literal
 
+from tts_pipeline.config import Limits
 from tts_pipeline.models import ParameterValue, Price
 
 PORTS = {"http": 80, "https": 443}
@@ -61,6 +62,7 @@ class Card:
         output_tokens_per_second: Tokens billed for a second of audio, with billing by token; None is unknown.
         prices: Prices in order of time.
         requests_per_minute: The service's own limit for this model and one account; None is no known limit.
+        account_concurrency: The most requests in flight that the service permits one account; None is no known limit.
         permissive: Whether parameters that the card does not know are sent.
         source: Where the card's figures were read, and when.
     """
@@ -77,6 +79,7 @@ class Card:
     output_tokens_per_second: int | None = None
     prices: tuple[Price, ...] = ()
     requests_per_minute: int | None = None
+    account_concurrency: int | None = None
     permissive: bool = False
     source: str = ""
 
@@ -117,3 +120,12 @@ class Endpoint:
     key_prefix: str | None = None
     ca_file: str | None = field(default=None, compare=False)
     proxy: str | None = field(default=None, repr=False, compare=False)
+
+
+def with_card_limits(card: Card, limits: Limits) -> Limits:
+    """Return limits with the card's rate of requests and concurrency of the account, where they have none."""
+    if limits.requests_per_minute is None and card.requests_per_minute is not None:
+        limits = replace(limits, requests_per_minute=float(card.requests_per_minute))
+    if limits.account_concurrency is None and card.account_concurrency is not None:
+        limits = replace(limits, account_concurrency=card.account_concurrency)
+    return limits

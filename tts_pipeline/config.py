@@ -140,6 +140,7 @@ class Limits:
         max_concurrency: Attempts in flight at one time.
         requests_per_minute: A smooth rate; None is no limit of ours.
         characters_per_minute: A smooth rate of counted characters; None is no limit of ours.
+        account_concurrency: Attempts in flight of all processes that share the account; None is no limit of ours.
         max_attempts: Attempts of one segment before the row is a reject; a 429 does not count.
         timeout_s: The longest silence of the service within an attempt. Ten times as long is the longest attempt, from
             the connection to the last byte, and the longest fetch of its audio.
@@ -154,6 +155,7 @@ class Limits:
     max_concurrency: int = 16
     requests_per_minute: float | None = None
     characters_per_minute: float | None = None
+    account_concurrency: int | None = None
     max_attempts: int = 5
     timeout_s: float = 120.0
     connect_timeout_s: float = 10.0

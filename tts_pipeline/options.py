@@ -49,7 +49,7 @@ class Option:
     ``holder`` is the value with its field: ``job``, ``options``, or a part of these; it is empty for options of the
     command line alone. ``help`` is without the default. ``parse`` reads text for ``OptionKind.VALUE``. ``alias`` is the
     name of the field, or argument, in Python; None is the same name. A job file names a path (``is_path``) from its own
-    folder.
+    folder, unless it is the ``keyword``.
     """
 
     name: str
@@ -60,6 +60,7 @@ class Option:
     kind: OptionKind = OptionKind.VALUE
     alias: str | None = None
     is_path: bool = False
+    keyword: str | None = None
 
     @property
     def flag(self) -> str:
@@ -224,6 +225,13 @@ GROUPS: Mapping[str, Sequence[Option]] = {
             positive_number,
         ),
         Option(
+            "account_concurrency",
+            "limits",
+            "requests in flight of all processes that share the account (default: the service's own limit, if known)",
+            "N",
+            _positive_integer,
+        ),
+        Option(
             "max_attempts",
             "limits",
             "attempts before a row becomes a reject; a 429 does not count",
@@ -313,6 +321,16 @@ GROUPS: Mapping[str, Sequence[Option]] = {
             "DIR",
             _non_empty_text,
             is_path=True,
+        ),
+        Option(
+            "account_store",
+            "options",
+            "where processes share the account's rates, pauses and budgets (default: TTS_ACCOUNT_STORE, else a file of "
+            "this machine and user); 'none' shares nothing",
+            "URL|FILE|none",
+            _non_empty_text,
+            is_path=True,
+            keyword="none",
         ),
         Option(
             "part_rows",

@@ -49,6 +49,7 @@ def _moment(text: str | None) -> datetime | None:
 
 def _describe_run(run: Any) -> dict[str, Any]:
     from airflow.models.asset import AssetEvent
+    from airflow.models.renderedtifields import RenderedTaskInstanceFields as Rendered
     from airflow.models.xcom import XComModel
     from airflow.utils.session import create_session
     from sqlalchemy import select
@@ -57,6 +58,7 @@ def _describe_run(run: Any) -> dict[str, Any]:
         instances = run.get_task_instances(session=session)
         xcoms = session.scalars(select(XComModel).where(XComModel.run_id == run.run_id)).all()
         events = session.scalars(select(AssetEvent).where(AssetEvent.source_run_id == run.run_id)).all()
+        rendered = session.scalars(select(Rendered).where(Rendered.run_id == run.run_id)).all()
         return {
             "state": run.state,
             "tasks": [
@@ -64,6 +66,7 @@ def _describe_run(run: Any) -> dict[str, Any]:
                 for ti in instances
             ],
             "xcoms": [{"task_id": x.task_id, "key": x.key, "value": x.value} for x in xcoms],
+            "rendered": [{"task_id": each.task_id, **each.rendered_fields} for each in rendered],
             "events": [{"asset": event.asset.name, "extra": event.extra} for event in events],
         }
 

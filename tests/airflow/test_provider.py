@@ -37,6 +37,8 @@ _FORM = {
     "max_concurrency",
     "requests_per_minute",
     "characters_per_minute",
+    "account_concurrency",
+    "account_store",
     "report_url",
 }
 

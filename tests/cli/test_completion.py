@@ -98,6 +98,9 @@ COMPLETIONS = [
     ("run lines.parquet out --unspeakable ''", ["keep", "reject"]),
     ("export --as h", ["huggingface"]),
     ("run lin", ["lines.parquet"]),
+    ("budget re", ["remove"]),
+    ("budget set radio 1CNY --per mo", ["month"]),
+    ("account status --acc", ["--account-store"]),
 ]
 
 

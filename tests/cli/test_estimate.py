@@ -16,6 +16,7 @@ CHANGES = {
     "hive",
     *("service", "model", "voice", "column", "set", "unchecked", "text_column", "id_column", "generate_ids"),
     *("limit", "sample", "seed", "max_concurrency", "requests_per_minute", "characters_per_minute"),
+    "account_concurrency",
     *("audio_format", "sample_rate_hz", "pause_ms", "quality", "unspeakable", "work_dir", "reuse", "catalog", "prices"),
     *("retry_rejects", "append", "rebuild", "rename", "json"),
 }
@@ -23,7 +24,7 @@ CHANGES = {
 
 CHANGES_NOTHING = {
     *("max_cost", "max_characters", "max_rejects", "max_attempts", "timeout_s"),
-    *("part_rows", "lease_s", "tag", "tag_column", "quiet"),
+    *("part_rows", "lease_s", "tag", "tag_column", "quiet", "account_store"),
 }
 """Settings of how a run is stopped, kept and shown."""
 

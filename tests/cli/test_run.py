@@ -63,6 +63,18 @@ def test_a_run_makes_a_dataset_and_a_second_one_sends_nothing(
     assert {key: second.json[key] for key in KEYS} == {key: first.json[key] for key in KEYS}
 
 
+def test_limits_that_nobody_shares_are_told(program: Command, make_source: MakeSource, tmp_path: Path) -> None:
+    """Once, with the flag that shares them."""
+    flags = (*LOCAL, "--requests-per-minute", "6000", "--account-store", "none")
+    told = program("run", make_source(2), tmp_path / "out", *flags)
+    text = (
+        "other processes do not share the account's limits; to share them, give --account-store (or TTS_ACCOUNT_STORE)"
+    )
+    assert (told.out + told.err).count(text) == 1
+    again = program("run", make_source(2), tmp_path / "out", *flags)
+    assert "do not share" not in again.out + again.err
+
+
 def test_a_finished_job_needs_no_local_service(
     command: Command, make_source: MakeSource, local: LocalService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,6 +92,18 @@ def test_a_usage_error_is_2_and_prints_nothing_on_standard_output(program: Comma
     result = program("run", make_source(), "out", "--json", "--nonsense")
     assert (result.status, result.out) == (2, "")
     assert result.err.startswith("tts-pipeline: ")
+
+
+def test_a_run_that_is_refused_shows_no_progress(
+    command: Command, make_source: MakeSource, local: LocalService, tmp_path: Path
+) -> None:
+    """The error stands alone, even if the account store refuses the job after its rows are counted."""
+    store, flags = ("--account-store", tmp_path / "account.db"), (*LOCAL, "--tag-column", "team=note")
+    command("budget", "set", "radio", "1000", "characters", "--per", "ever", "--where", "team=radio", *store)
+    result = command("run", make_source(), tmp_path / "out", *flags, *store)
+    assert (result.status, result.out) == (2, "")
+    assert result.err.startswith("tts-pipeline: the budget 'radio' counts requests with the tag team=radio")
+    assert result.err.count("\n") == 1
 
 
 def test_rejects_are_3_and_the_summary_says_why(
@@ -214,6 +238,9 @@ def test_validate_refuses_what_run_refuses(command: Command, make_source: MakeSo
     result = command("validate", make_source(), tmp_path / "out", *LOCAL, "--voice", "Chery")
     assert result.status == 2
     assert "Did you mean 'Cherry'?" in result.err
+    result = command("validate", make_source(), tmp_path / "out", *LOCAL, "--account-store", "mysql://host/database")
+    assert result.status == 2
+    assert "a PostgreSQL database, not mysql://..." in result.err
 
 
 def test_validate_counts_what_is_done(

@@ -178,3 +178,15 @@ def test_max_cost_is_never_guessed(text: str) -> None:
     """Least of all its currency."""
     with pytest.raises(ConfigurationError, match="500CNY"):
         _settings("--max-cost", text)
+
+
+def test_a_password_of_the_account_store_is_refused_in_a_flag(tmp_path: Path) -> None:
+    """Everybody on the machine sees the arguments of a process; a job file may have it."""
+    url = "postgresql://speaker:hunter2@db.example/speech"
+    with pytest.raises(ConfigurationError, match=r"--account-store has a password.*TTS_ACCOUNT_STORE") as exc_info:
+        _settings("--account-store", url)
+    assert "hunter2" not in str(exc_info.value)
+    named = _settings("--config", _file(tmp_path, f'account_store = "{url}"'))
+    assert named.of("options")["account_store"] == url
+    without = url.replace(":hunter2", "")
+    assert _settings("--account-store", without).of("options")["account_store"] == without

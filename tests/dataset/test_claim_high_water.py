@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -12,12 +12,10 @@ from hypothesis import strategies as st
 
 from tests.builders import FLASH_PRICE, NOW_US, settlement_of, token_price_of
 from tts_pipeline.attempt import Attempt, Outcome
-from tts_pipeline.config import BudgetCap
-from tts_pipeline.dataset.claim_high_water import BudgetPool, ClaimHighWater, ClaimStep
+from tts_pipeline.dataset.claim_high_water import ClaimHighWater, ClaimStep
 from tts_pipeline.dataset.claims import Claim, claim_name, read_claim
-from tts_pipeline.errors import StoppedError, StorageError
+from tts_pipeline.errors import StorageError
 from tts_pipeline.models import Price
-from tts_pipeline.money import Cost
 from tts_pipeline.storage.local_store import LocalStore
 from tts_pipeline.storage.store import Store
 
@@ -136,40 +134,19 @@ def test_what_cannot_be_claimed_is_not_sent(tmp_path: Path) -> None:
         asyncio.run(high_water.reserve(_attempt(1, 50, "0.5")))
 
 
-def test_others_are_counted_after_the_claim_is_written(tmp_path: Path) -> None:
-    """Of two concurrent claims one sees the other; an attempt that does not fit is not sent, and the claim is kept."""
-    store, others = LocalStore(tmp_path), [40]
-
-    def count(own: Collection[str]) -> Cost:
-        assert set(own) == {"j"}
-        claims.append(_claimed(store).characters_upper_bound)
-        return Cost(characters_upper_bound=others[0])
-
-    claims: list[int] = []
-    counts: list[Cost] = []
-    high_water = ClaimHighWater(store, 0, CLAIM, ClaimStep(80, [FLASH_PRICE]))
-    high_water.open(BudgetPool(BudgetCap(max_characters=100), count, counts.append))
-    assert (claims, _claimed(store).characters_upper_bound) == ([80], 30), "half of what others leave"
-    asyncio.run(high_water.reserve(_attempt(1, 45, "0")))
-    assert (claims[-1], _claimed(store).characters_upper_bound) == (125, 52)
-    others[0] = 60  # another process has raised its claim
-    with pytest.raises(StoppedError, match="other runs have spent or claimed 60 of 100 characters"):
-        asyncio.run(high_water.reserve(_attempt(2, 15, "0")))
-    assert (claims[-1], _claimed(store).characters_upper_bound) == (140, 52)
-    assert counts[-1].characters_upper_bound == 60
-
-
-def test_parts_of_one_process_give_each_other_what_they_do_not_need(tmp_path: Path) -> None:
-    """Each part can spend the whole cap."""
-    pot = BudgetPool(BudgetCap(max_characters=100), lambda _: Cost(), lambda _: None)
-    high_waters = [
-        ClaimHighWater(LocalStore(tmp_path), part, replace(CLAIM, journal_id=str(part)), ClaimStep(80, [FLASH_PRICE]))
-        for part in range(3)
-    ]
-    for high_water in high_waters:
-        high_water.open(pot)
-    for number in range(10):
-        asyncio.run(high_waters[number % 2].reserve(_attempt(number, 10, "0")))
-    with pytest.raises(StoppedError):
-        asyncio.run(high_waters[2].reserve(_attempt(11, 1, "0")))
-    assert [high_water.claim_bound.characters for high_water in high_waters] == [50, 50, 0]
+def test_a_lowered_claim_is_marked_once_nothing_of_it_can_come_back(tmp_path: Path) -> None:
+    """While an attempt is in flight it is not; afterwards nothing fits into it, until it is raised again."""
+    store = LocalStore(tmp_path)
+    high_water = _high_water(store, [FLASH_PRICE], 100)
+    attempt, other = _attempt(1, 40, "0"), _attempt(2, 10, "0")
+    for each in (attempt, other):
+        assert high_water.try_reserve(each)
+    high_water.release(other)
+    high_water.lower()
+    assert (_claimed(store).characters_upper_bound, _claimed(store).is_waiting) == (40, False)
+    high_water.settle(attempt, settlement_of(attempt, characters_upper_bound=30, cost_upper_bound=Decimal(0)))
+    high_water.lower()
+    assert (_claimed(store).characters_upper_bound, _claimed(store).is_waiting) == (30, True)
+    assert not high_water.try_reserve(_attempt(3, 1, "0"))
+    asyncio.run(high_water.reserve(_attempt(3, 1, "0")))
+    assert (_claimed(store).characters_upper_bound, _claimed(store).is_waiting) == (131, False)

@@ -3,14 +3,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
+import orjson
 import pytest
 
 from tests.machine import patience
 from tts_pipeline.dataset.claims import Claim, claim_name, claim_names, read_claim, write_claim
+from tts_pipeline.storage.json_files import read_fields
 from tts_pipeline.storage.local_store import LocalStore
 from tts_pipeline.storage.store import Store
 
@@ -43,6 +46,28 @@ def test_claims_are_found_by_their_part(store: Store) -> None:
     assert claim_names(store, 1) == [claim_name(1, "a"), claim_name(1, "b")]
     assert claim_names(store, 10_000) == [claim_name(10_000, "e")]
     assert claim_names(store, 2) == []
+
+
+@dataclass
+class _EarlierClaim:
+    """As an earlier version knew it, but for what is the same."""
+
+    journal_id: str
+    characters_upper_bound: int
+
+
+def test_versions_read_each_others_claims(store: Store) -> None:
+    """A claim of an earlier version does not wait; an earlier version ignores the mark, and the checksum holds."""
+    write_claim(store, 7, replace(CLAIM, is_waiting=True))
+    data = store.read(claim_name(7, "j1"))
+    assert data is not None
+    values = read_fields(data, "here").values
+    assert msgspec.convert(values, _EarlierClaim) == _EarlierClaim("j1", 500)
+    del values["is_waiting"]
+    store.write(claim_name(7, "j1"), orjson.dumps(values))
+    claim = read_claim(store, claim_name(7, "j1"))
+    assert claim is not None
+    assert not claim.is_waiting
 
 
 _FIRST_CLAIMS = """

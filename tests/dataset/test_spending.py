@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,10 @@ from tests.datasets import Bench
 from tts_pipeline.attempt import Outcome
 from tts_pipeline.dataset.claims import Claim, write_claim
 from tts_pipeline.dataset.commit import PartCommitter
-from tts_pipeline.dataset.spending import total_spend
+from tts_pipeline.dataset.spending import DatasetSpend, total_spend
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.money import Cost
+from tts_pipeline.storage.file_lock import FileLock
 from tts_pipeline.storage.store import Store
 
 LINE = 7
@@ -134,3 +136,42 @@ def test_what_earlier_generations_spent_counts(tmp_path: Path, store: Store) -> 
     descriptor = descriptor_of(4, 500, {}, generation=2, carried_totals=carried)
     totals = total_spend(store, descriptor, bench.journals, bench.journals)
     assert (totals.attempts, totals.characters_upper_bound) == (7, 4 * LINE + 120)
+
+
+def _spend(bench: Bench) -> DatasetSpend:
+    descriptor = descriptor_of(bench.source.rows, bench.part_rows, {})
+    return DatasetSpend(bench.store, descriptor, bench.journals, bench.folder / "locks")
+
+
+def _upper_bound(spend: DatasetSpend) -> int:
+    return spend.refresh(()).characters_upper_bound
+
+
+def test_a_claim_may_shrink_while_its_process_lives_and_does_not_wait(tmp_path: Path, store: Store) -> None:
+    """The claim of a process just found dead is counted once more first: it may have been lowered before the end."""
+    bench = Bench.of(tmp_path, store)
+    claim = Claim("j0", "i0", NOW_US, 500, None, None, "local", "m", None)
+    write_claim(store, 0, claim)
+    write_claim(store, 1, replace(claim, journal_id="j1", invocation_id="i1", is_waiting=True))
+    spend = _spend(bench)
+    ended = set[tuple[str, str]]()
+    assert spend.may_shrink(lambda *process: process in ended)
+    ended.add(("part-00000", "i0"))
+    assert spend.may_shrink(lambda *process: process in ended)
+    write_claim(store, 0, replace(claim, characters_upper_bound=400))
+    assert _upper_bound(spend) == 400 + 500
+    assert not spend.may_shrink(lambda *process: process in ended)
+
+
+def test_the_journal_of_a_dead_process_tells_how_much_it_spent(tmp_path: Path, store: Store) -> None:
+    """Where it is local; while the process lives, its claim counts."""
+    bench = Bench.of(tmp_path, store)
+    _buy(bench, 0, rows=2)
+    with FileLock(tmp_path / "locks" / "part-00000.lock"):
+        spend = _spend(bench)
+        claimed = _upper_bound(spend)
+        assert claimed > 2 * LINE
+        assert spend.may_shrink(lambda *_: False)
+    assert spend.may_shrink(lambda *_: True)
+    assert _upper_bound(spend) == 2 * LINE
+    assert not spend.may_shrink(lambda *_: True)

@@ -117,6 +117,11 @@ def test_a_refusal_names_the_cap_that_is_reached() -> None:
     assert "`max_characters`" in str(refusal)
 
 
+def test_a_refusal_names_the_only_cap() -> None:
+    """Even if the source, and not the sum of what is known here, found it used up."""
+    assert "budget of 0.1 CNY is used up" in str(Budget(MONEY).used_up_error(make_attempt("a", 1)))
+
+
 def test_a_cost_that_is_not_known_does_not_fit_a_cap_on_cost() -> None:
     """If the last price ends during a run, the cap can no longer be kept."""
     budget = Budget(MONEY)

@@ -19,7 +19,9 @@ from tts_pipeline.errors import (
     ThrottledError,
     TransientError,
 )
+from tts_pipeline.flow.clock import Clock
 from tts_pipeline.flow.failure_policy import FailurePolicy
+from tts_pipeline.flow.rates import OwnRates
 from tts_pipeline.flow.retry_state import Disposition, RetryState
 
 LIMITS = Limits(max_concurrency=16, max_attempts=3)
@@ -41,7 +43,7 @@ class PolicyHarness:
     """A failure policy with active rows; each failure or success moves the time on."""
 
     def __init__(self, rows: int, limits: Limits = LIMITS) -> None:
-        self.policy = FailurePolicy(limits, _utc_us)
+        self.policy = FailurePolicy(limits, _utc_us, OwnRates(limits, Clock()))
         self.rows = [RetryState() for _ in range(rows)]
         self.now_s = 100.0
         for _ in self.rows:

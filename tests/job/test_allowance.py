@@ -1,7 +1,8 @@
-"""A cap holds over runs, shards and kills, at any concurrency, under all faults."""
+"""A cap holds over runs, shards and kills, at any concurrency, under all faults; a spent cap is final."""
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from decimal import Decimal
@@ -15,12 +16,16 @@ import pytest
 from tests.builders import job_of, write_lines
 from tests.conftest import StartEmulator
 from tests.datasets import read_table
+from tests.machine import patience
 from tts_pipeline.catalog import Service, load_catalog
 from tts_pipeline.config import BudgetCap
+from tts_pipeline.dataset.claims import Claim, claim_names, read_claim, write_claim
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ConfigurationError, StoppedError
-from tts_pipeline.job import Job, Progress, Shard, plan, run_job, run_parts
+from tts_pipeline.job import CancelToken, Job, Progress, Shard, plan, run_job, run_parts
 from tts_pipeline.report import usage_report
+from tts_pipeline.storage.file_lock import FileLock
+from tts_pipeline.storage.local_store import LocalStore
 
 LINE = 12
 """Characters of each text."""
@@ -215,3 +220,42 @@ def test_runs_at_one_time_keep_one_cap(tmp_path: Path, emulator: StartEmulator, 
     assert bill["characters"] <= 60 * LINE
     assert "budget" in {report.stopped_by for report in reports}
     assert run_job(job).dataset.characters_upper_bound == service.bill()["characters"] == 60 * LINE
+
+
+def _mark_of(store: LocalStore, part: int) -> bool | None:
+    """Return whether the claim on a part, of whatever journal, is marked; None without one."""
+    names = claim_names(store, part)
+    claim = read_claim(store, names[0]) if names else None
+    return None if claim is None else claim.is_waiting
+
+
+@pytest.mark.parametrize("end", ["gives back", "waits", "dies", "is stopped"])
+def test_a_run_waits_while_another_may_give_back(tmp_path: Path, tone_service: LocalService, end: str) -> None:
+    """It goes on with what comes back, and stops once nothing can, or once it is told to stop."""
+    _write(tmp_path, 100)
+    job = _job(tmp_path, tone_service.url, max_characters=20 * LINE)
+    plan(job)
+    store, stop = LocalStore(tmp_path / "out"), CancelToken()
+    claim = Claim("other", "i", 1, 17 * LINE, None, None, "local", "m", None)
+    write_claim(store, 1, claim)
+    with ThreadPoolExecutor(1) as thread, FileLock(tmp_path / "out/.work/locks/part-00001.lock") as lock:
+        running = thread.submit(run_parts, job, Shard(0, 0, 1), stop=stop)
+        while _mark_of(store, 0) is not True:
+            assert not running.done()
+            time.sleep(0.01)
+        if end == "gives back":
+            write_claim(store, 1, replace(claim, characters_upper_bound=0))
+            while tone_service.bill()["received"] < 20 and not running.done():
+                time.sleep(0.01)
+            write_claim(store, 1, replace(claim, characters_upper_bound=0, is_waiting=True))
+        elif end == "waits":
+            write_claim(store, 1, replace(claim, is_waiting=True))
+        elif end == "dies":
+            lock.path.unlink()
+        else:
+            stop.set()
+        report = running.result(patience(60))
+    speech = 20 if end == "gives back" else 3
+    assert (report.dataset.speech, tone_service.bill()["received"]) == (speech, speech)
+    assert report.stopped_by == ("interrupted" if end == "is stopped" else "budget")
+    assert _mark_of(store, 0) is None

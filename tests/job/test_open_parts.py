@@ -12,14 +12,14 @@ import pyarrow as pa
 import pytest
 
 from tests.datasets import Bench, read_table
-from tts_pipeline.config import Limits
+from tts_pipeline.config import BudgetCap, Limits
 from tts_pipeline.dataset.active_part import ActivePart, Progress
 from tts_pipeline.dataset.commit import marker_name
 from tts_pipeline.dataset.invocation import Invocation
 from tts_pipeline.errors import StorageError
 from tts_pipeline.flow.budget import Budget
 from tts_pipeline.job import RunOptions
-from tts_pipeline.job.allowance import Allowance
+from tts_pipeline.job.allowance import Allowance, make_allowance
 from tts_pipeline.job.open_parts import OpenParts, max_open_parts
 from tts_pipeline.job.prepared_job import PreparedJob
 from tts_pipeline.source.parquet_source import Source
@@ -42,12 +42,12 @@ def test_more_parts_are_open_where_more_is_in_flight(options: RunOptions, part_r
 
 
 @asynccontextmanager
-async def _opened(prepared: PreparedJob) -> AsyncIterator[OpenParts]:
+async def _opened(prepared: PreparedJob, allowance: Allowance | None = None) -> AsyncIterator[OpenParts]:
     """Set up as a process does, and release everything at the end."""
     fingerprint = prepared.descriptor.fingerprint
     invocation = Invocation(prepared.leases.invocation_id, "voices", "m", None, {}, {}, fingerprint)
     with closing(JournalWriter(asyncio.get_running_loop().call_soon_threadsafe)) as writer:
-        parts = OpenParts(prepared, invocation, Progress(), Allowance(Budget()), writer)
+        parts = OpenParts(prepared, invocation, Progress(), allowance or Allowance(Budget()), writer)
         with closing(parts):
             yield parts
             parts.close_source()
@@ -97,6 +97,25 @@ async def test_a_part_that_is_suspended_keeps_its_journal_and_its_usage_is_publi
         again = parts.open(1)
         assert again is not None
         assert [utterance.utterance_id for utterance in again.todo] == ["r8", "r9"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("cap", [None, 10_000])
+async def test_under_a_cap_a_killed_process_leaves_no_claim_to_wait_for(
+    prepared: PreparedJob, tmp_path: Path, cap: int | None
+) -> None:
+    """Whoever takes its part over publishes its usage first; without a cap, when the part is done or suspended."""
+    async with _opened(prepared) as parts:
+        part = parts.open(1)
+        assert part is not None
+        await _say(prepared, part, 3)
+    options = replace(prepared.job.options, budget=BudgetCap(max_characters=cap))
+    again = replace(prepared, job=replace(prepared.job, options=options))
+    (claim,) = _files(tmp_path / "out" / "claims")
+    async with _opened(again, make_allowance(again, Progress())) as parts:
+        assert parts.open(1) is not None
+        assert (claim in _files(tmp_path / "out" / "claims")) == (cap is None)
+        assert len(_files(tmp_path / "out" / "usage")) == (0 if cap is None else 1)
 
 
 class _UnmountingSource(Source):

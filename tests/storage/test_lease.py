@@ -278,3 +278,28 @@ def test_nothing_is_sent_or_published_once_the_lease_is_lost(tmp_path: Path, obj
     assert [object_store.names(table) for table in ("usage", "speech", "rejects", "done")] == [[], [], [], []]
     committer.suspend_part(bench.rows(), bench.replays())
     assert object_store.names("usage")
+
+
+def test_a_process_that_shares_our_locks_has_ended_when_its_lock_is_free(machine: Machine, tmp_path: Path) -> None:
+    """At once, at a local destination as at a shared one; and when its heartbeat is gone."""
+    local = Leases(LocalStore(tmp_path), tmp_path / "locks")
+    with Leases(LocalStore(tmp_path), tmp_path / "locks").hold("part-00000"):
+        assert not local.has_ended("part-00000", "any")
+    assert local.has_ended("part-00000", "any")
+    with machine.process() as watcher, machine.process() as working:
+        with watcher.hold("part-00001"), working.hold("part-00000"):
+            assert not watcher.has_ended("part-00000", working.invocation_id)
+        assert watcher.has_ended("part-00000", working.invocation_id)
+        assert watcher.has_ended("part-00000", "never seen")
+
+
+def test_a_process_of_another_machine_has_ended_when_it_is_silent(machine: Machine, other_machine: Machine) -> None:
+    """After one and a half leases by our clock, and not while it sends heartbeats."""
+    with machine.process() as watcher, watcher.hold("part-00001"):
+        other = kill(other_machine)
+        assert not watcher.has_ended("part-00000", other.invocation_id)
+        machine.now_s += LEASE_S
+        beat(other)
+        assert not watcher.has_ended("part-00000", other.invocation_id)
+        machine.now_s += TIMEOUT_LEASES * LEASE_S
+        assert watcher.has_ended("part-00000", other.invocation_id)

@@ -79,8 +79,18 @@ def _connection_fields() -> dict[str, Any]:
             "Timeout (s)", "The longest silence of the service within a request", "number", **_POSITIVE
         ),
         "max_concurrency": _field("Requests in flight", "The most, for a task", "integer", minimum=1),
-        "requests_per_minute": _field("Requests per minute", "The most, for a job with all its shards", "number"),
-        "characters_per_minute": _field("Characters per minute", "The most, for a job with all its shards", "number"),
+        "requests_per_minute": _field("Requests per minute", _FOR_THE_ACCOUNT, "number"),
+        "characters_per_minute": _field("Characters per minute", _FOR_THE_ACCOUNT, "number"),
+        "account_concurrency": _field(
+            "Requests in flight of the account", "The most, for all tasks together", "integer", minimum=1
+        ),
+        "account_store": _field(
+            "Account store",
+            "Where tasks share the account's rates, pauses and budgets: the id of a Postgres connection, a URL without "
+            "a password, a path on the workers (for the tasks of one machine), or none; empty is TTS_ACCOUNT_STORE, "
+            "else a file of each worker",
+            "string",
+        ),
         "report_url": _field(
             "Report URL",
             "The link of tasks: the address of a dataset's page, with {dataset} in it; empty is the dataset itself",
@@ -89,6 +99,7 @@ def _connection_fields() -> dict[str, Any]:
     }
 
 
+_FOR_THE_ACCOUNT = "The most, for the account: all jobs and tasks that share an account store"
 _POSITIVE = {"exclusiveMinimum": 0}
 
 

@@ -12,15 +12,17 @@ from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.sdk.log import mask_secret
 
+from tts_pipeline.airflow.account_store import read_store
 from tts_pipeline.config import Limits
-from tts_pipeline.errors import ConfigurationError, ServiceError
+from tts_pipeline.errors import ConfigurationError, TtsPipelineError
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
     from tts_pipeline.catalog import AnyCatalog, Service
 
-_LIMIT_FIELDS = ("max_concurrency", "requests_per_minute", "characters_per_minute")
+_COUNT_FIELDS = ("max_concurrency", "account_concurrency")
+_LIMIT_FIELDS = (*_COUNT_FIELDS, "requests_per_minute", "characters_per_minute")
 _TEXT_FIELDS = ("dialect", "account", "key_header", "key_prefix", "ca_file", "proxy")
 _TABLE_FIELDS = ("query", "headers")
 _KEY_REFUSED_STATUSES = (401, 403)
@@ -98,24 +100,41 @@ class SpeechHook(BaseHook):
         for name in _LIMIT_FIELDS:
             candidates = [value for value in (getattr(limits, name), ceilings[name]) if value is not None]
             changes[name] = min(candidates, default=None)
-        changes["max_concurrency"] = int(changes["max_concurrency"])
+        changes |= {name: int(changes[name]) for name in _COUNT_FIELDS if changes[name] is not None}
         changes["timeout_s"] = ceilings["timeout_s"] or limits.timeout_s
         return replace(limits, **changes)
+
+    def account_store(self) -> str | None:
+        """Return the setting of the account store; None if the connection has none. Its password is masked from now on.
+
+        Raises:
+            ConfigurationError: The field names a connection that is missing, or not one to PostgreSQL. Never retried.
+        """
+        value = str(self._load_connection().extra_dejson.get("account_store") or "").strip()
+        return read_store(value) if value else None
 
     def report_url(self) -> str | None:
         """Return the address of a dataset's page, with ``{dataset}`` in it; None if the connection has none."""
         return self._load_connection().extra_dejson.get("report_url") or None
 
     def test_connection(self) -> tuple[bool, str]:
-        """Return whether the service answers and accepts the key, with a message; buy nothing."""
+        """Return whether the service answers and accepts the key, and the account store can be used, with a message.
+
+        Nothing is bought.
+        """
+        try:
+            is_good, message = self._test_service()
+            store_message = self._test_store() if is_good else ""
+        except TtsPipelineError as error:
+            return False, str(error)
+        return is_good, f"{message}{store_message}"
+
+    def _test_service(self) -> tuple[bool, str]:
         from tts_pipeline.http.probe import probe
         from tts_pipeline.wire.redirect import REDIRECTS
 
-        try:
-            service = self.get_conn()
-            status = probe(service)
-        except (ConfigurationError, ServiceError) as error:
-            return False, str(error)
+        service = self.get_conn()
+        status = probe(service)
         if status in _KEY_REFUSED_STATUSES:
             return False, f"{service.name} answers, and refuses the key (status {status})"
         if status < 300:
@@ -126,6 +145,16 @@ class SpeechHook(BaseHook):
             unknown = "only the first request can show whether it accepts the key"
             return True, f"{service.name} answers (status {status}); {unknown}"
         return False, f"{service.name} answers with status {status}: try again later"
+
+    def _test_store(self) -> str:
+        from tts_pipeline.account.location import find_store
+        from tts_pipeline.account.probe import count_workers
+
+        setting = self.account_store()
+        location = find_store(setting) if setting else None
+        if location is None:
+            return ""
+        return f"; the account store {location} can be used, and {count_workers(location)} runs use it now"
 
     def _load_connection(self) -> Connection:
         if self._connection is None:

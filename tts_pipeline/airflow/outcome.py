@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -68,25 +68,23 @@ def asset_event(report: Report, conn_id: str | None = None) -> dict[str, Any]:
     }
 
 
-def to_airflow_error(error: TtsPipelineError, final_stops: Collection[str] = FINAL_STOPS) -> AirflowException:
+def to_airflow_error(error: TtsPipelineError) -> AirflowException:
     """Return Airflow's exception for an error of this package.
 
     A retry cannot cure a wrong setting, a key or balance that the service refuses, a spent budget, or too many rejects:
     the task fails immediately. Any other error is retried as the task is configured.
-
-    ``final_stops`` are the values of ``stopped_by`` that would stop every further try too.
     """
     is_final = isinstance(error, ConfigurationError | FatalError) or (
-        isinstance(error, StoppedError) and error.stopped_by in final_stops
+        isinstance(error, StoppedError) and error.stopped_by in FINAL_STOPS
     )
     message = str(error) if isinstance(error, ConfigurationError) else f"{error}; {_RESUME_HINT}"
     return AirflowFailException(message) if is_final else AirflowException(message)
 
 
 @contextmanager
-def airflow_errors(final_stops: Collection[str] = FINAL_STOPS) -> Iterator[None]:
+def airflow_errors() -> Iterator[None]:
     """Translate errors of this package into Airflow's; see ``to_airflow_error``."""
     try:
         yield
     except TtsPipelineError as error:
-        raise to_airflow_error(error, final_stops) from error
+        raise to_airflow_error(error) from error

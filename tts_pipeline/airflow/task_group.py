@@ -30,7 +30,8 @@ def speech_dataset(
 
     Args:
         group_id: The id of the task group; its tasks are ``plan``, ``synthesize`` (mapped) and ``publish``.
-        max_shards: The most tasks that share the work, 1 to 1,000. Rate and budget are divided among them.
+        max_shards: The most tasks that share the work, 1 to 1,000. They share the account's rates; without an account
+            store in which all of them meet, these are divided among them.
         on_empty: See ``SpeechSynthesizeOperator``.
         outlets: Assets that get an event when the dataset is finished.
         shards: Fields of the mapped tasks alone: ``{"pool": "speech", "at_a_time": 4}``. Airflow runs at most

@@ -49,6 +49,7 @@ def read_card(table: TomlTable, like: Callable[[str], Card], prices: Mapping[str
         output_tokens_per_second=table.positive_integer("output_tokens_per_second") or base.output_tokens_per_second,
         prices=_prices(table, prices) if "prices" in table else base.prices,
         requests_per_minute=table.positive_integer("requests_per_minute") or base.requests_per_minute,
+        account_concurrency=table.positive_integer("account_concurrency") or base.account_concurrency,
         permissive=table.boolean("permissive", default=base.permissive),
         source=table.text("source") or base.source,
     )

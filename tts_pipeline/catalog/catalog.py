@@ -60,8 +60,8 @@ class Catalog:
         Returns:
             The service's own card, else the card for any service. A service by URL may also get the model's card on the
             first other service in the catalog, preferably of the same dialect: with the maker's prices, but without the
-            rate limit, which is another account's. For a model without any card, it gets a card that sends any
-            parameter and has no price and no limit.
+            limits of rate and concurrency, which are another account's. For a model without any card, it gets a card
+            that sends any parameter and has no price and no limit.
 
         Raises:
             ConfigurationError: A service of the catalog has no such model; the hint lists its models.
@@ -78,7 +78,7 @@ class Catalog:
         borrowed = self._borrowed_card(service, model)
         if borrowed is None:
             return Card(service.name, model, parameters={_STREAM.name: _STREAM}, permissive=True)
-        return replace(borrowed, service=service.name, requests_per_minute=None)
+        return replace(borrowed, service=service.name, requests_per_minute=None, account_concurrency=None)
 
     def _borrowed_card(self, service: Endpoint, model: str) -> Card | None:
         # The emulator's cards come last, because they describe no real model.

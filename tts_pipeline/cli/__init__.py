@@ -66,6 +66,11 @@ _COMMANDS = {
     "export": ("export", "show_export"),
     "emulate": ("local_service", "emulate"),
     "completion": ("completion", "print_completion"),
+    "account status": ("account", "show_status"),
+    "account forget": ("account", "forget_worker"),
+    "budget set": ("budget", "set_budget"),
+    "budget list": ("budget", "list_budgets"),
+    "budget remove": ("budget", "remove_budget"),
     "services": ("listing", "list_services"),
     "models": ("listing", "list_models"),
 }

@@ -10,7 +10,7 @@ from tts_pipeline.options import BY_PARAMETER, Option, OptionKind
 
 _PARAMETER = re.compile(r"`([a-z_]+)(?:=([^`]*))?`")
 
-_OTHERS = {name: Option(name, "", "") for name in ("latency_s", "name", "where")}
+_OTHERS = {name: Option(name, "", "") for name in ("latency_s", "name", "timezone", "where")}
 """Flags of single commands, which are not in ``OPTIONS``."""
 
 

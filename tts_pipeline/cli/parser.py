@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from tts_pipeline.cli.parser_account import add_account_commands
 from tts_pipeline.cli.status import MEANINGS
 from tts_pipeline.config import AudioSettings
 from tts_pipeline.emulator.options import add_arguments
@@ -131,7 +132,7 @@ def parse_arguments(argv: Sequence[str]) -> Namespace:
     return arguments
 
 
-def make_parser() -> tuple[_Parser, dict[str, _Parser]]:
+def make_parser() -> tuple[_Parser, dict[str, argparse.ArgumentParser]]:
     """Return the parser, and the parsers of the commands by name."""
     parser = _Parser(
         prog="tts-pipeline", description="Speech from text in bulk: Parquet in; audio, word timestamps and a bill out."
@@ -140,7 +141,7 @@ def make_parser() -> tuple[_Parser, dict[str, _Parser]]:
         "--version", action=_PrintVersion, nargs=0, default=argparse.SUPPRESS, help="show the version and exit"
     )
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    commands = {
+    commands: dict[str, argparse.ArgumentParser] = {
         name: subparsers.add_parser(name, help=brief, description=brief, epilog=epilog)
         for name, brief, epilog in (
             ("run", "make a speech dataset, or continue one", _RUN_EPILOG),
@@ -156,6 +157,7 @@ def make_parser() -> tuple[_Parser, dict[str, _Parser]]:
             ("completion", "print a script that completes commands and flags in a shell", _COMPLETION_EPILOG),
         )
     }
+    commands |= add_account_commands(subparsers)
     for name in ("run", "validate", "estimate"):
         _add_job(commands[name], is_estimate=name == "estimate")
     _add_demo(commands["demo"])
@@ -168,7 +170,7 @@ def make_parser() -> tuple[_Parser, dict[str, _Parser]]:
     return parser, commands
 
 
-def _add_job(parser: _Parser, *, is_estimate: bool) -> None:
+def _add_job(parser: argparse.ArgumentParser, *, is_estimate: bool) -> None:
     parser.add_argument("source", metavar="SOURCE", help="Parquet with a text and an id in each row")
     if is_estimate:
         parser.add_argument(
@@ -202,14 +204,14 @@ def _add_option(group: argparse._ActionsContainer, option: Option) -> None:
         )
 
 
-def _add_demo(parser: _Parser) -> None:
+def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "destination", metavar="DESTINATION", nargs="?", default="tts-demo", help="a folder (default: ./%(default)s)"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress")
 
 
-def _add_listings(services: _Parser, models: _Parser) -> None:
+def _add_listings(services: argparse.ArgumentParser, models: argparse.ArgumentParser) -> None:
     models.add_argument("model", metavar="MODEL", nargs="?", help="only this model, in full")
     models.add_argument("--service", metavar="NAME|URL", help="only the models of this service, in full")
     for parser in (services, models):
@@ -217,7 +219,7 @@ def _add_listings(services: _Parser, models: _Parser) -> None:
         parser.add_argument("--json", action="store_true", help="print everything as one JSON object")
 
 
-def _add_report(parser: _Parser) -> None:
+def _add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("datasets", metavar="DATASET", nargs="+", help="a folder or a URL")
     parser.add_argument("--by", metavar="NAME", action="append", default=[], help="group by this")
     parser.add_argument(
@@ -226,7 +228,7 @@ def _add_report(parser: _Parser) -> None:
     parser.add_argument("--output", metavar="FILE", help="write the report to this file instead of printing it")
 
 
-def _add_export(parser: _Parser) -> None:
+def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", metavar="DATASET", help="the folder or URL of a dataset")
     parser.add_argument("destination", metavar="DEST", help="a folder or a URL, empty or with an earlier export")
     parser.add_argument("--as", dest="as_", metavar="|".join(EXPORT_FORMATS), required=True, help="the format")
@@ -246,7 +248,7 @@ def _add_export(parser: _Parser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress")
 
 
-def _add_browse(parser: _Parser) -> None:
+def _add_browse(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", metavar="DATASET", help="a folder or a URL")
     parser.add_argument(
         "--host", default="127.0.0.1", help="the address to answer on (default: %(default)s, this machine only)"

@@ -21,7 +21,7 @@ from tts_pipeline.cli.status import OK, status_of_run
 from tts_pipeline.cli.summary import RejectCauses, read_reject_causes, result_without_report, summary
 from tts_pipeline.cli.terminal import align_columns, print_error, print_json, print_result, print_status
 from tts_pipeline.dataset.finalize import committed_parts
-from tts_pipeline.errors import StorageError, without_passwords
+from tts_pipeline.errors import ConfigurationError, StorageError, without_passwords
 from tts_pipeline.job import Job, Progress, Report, run_job
 from tts_pipeline.job import validate as check
 from tts_pipeline.job.folders import work_dir_of
@@ -57,7 +57,11 @@ def run_with_progress(job: Job, *, quiet: bool, faults: Sequence[Mapping[str, An
     local = LocalServiceRun(job.service, environment(), faults)
     local.check()
     with progress_shown(progress, quiet=quiet), warnings_shown():
-        report = run_job(job, progress, start_service=local.start_service)
+        try:
+            report = run_job(job, progress, start_service=local.start_service)
+        except ConfigurationError:  # nothing was sent: there is no progress to show
+            progress.totals.rows = 0
+            raise
     if report.stopped is not None:
         print_error(report.stopped)
     comparison = local.compare_bills(report.this_run)

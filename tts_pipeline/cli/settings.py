@@ -81,6 +81,10 @@ def _from_flag(option: Option, value: Any) -> Any:
     texts = value if isinstance(value, list) else [value]
     if not option.is_path and any(utf8_name(str(text)) != str(text) for text in texts):
         raise ConfigurationError(f"{option.flag} is not UTF-8", hint="only names of files may have other bytes")
+    if option.name == "account_store":
+        from tts_pipeline.account.location import refuse_password
+
+        refuse_password(value, option.flag)
     if option.kind is OptionKind.VALUE:
         return _parse(option, value, option.flag)
     if option.kind is OptionKind.NAMES:
@@ -111,7 +115,7 @@ def _read_file(path: Path) -> SettingsLayer:
         if option is None:
             raise ConfigurationError(f"{path}: {name!r} is not a known key", hint=_known_keys(name))
         layer[name] = _from_file(option, value, f"{path}: {name!r}")
-    for name in [name for name in layer if BY_NAME[name].is_path]:
+    for name in [name for name in layer if BY_NAME[name].is_path and layer[name] != BY_NAME[name].keyword]:
         value = layer[name]
         is_one = isinstance(value, str)
         layer[name] = _resolve(path.parent, value) if is_one else tuple(_resolve(path.parent, one) for one in value)

@@ -79,6 +79,7 @@ def summary(report: Report, service: Endpoint, card: Card, causes: RejectCauses)
         *_reused_lines(report),
         ("this run", f"{_requests_of(this_run)} in {report.elapsed_s:,.1f} s"),
         *_price_lines(dataset, service, card),
+        *(("note", note) for note in report.notes),
         ("files", f"{report.destination} (speech/, usage/, rejects/; a table without rows has no file)"),
     ]
     if report.stopped is not None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from random import Random
 from types import TracebackType
 from typing import Self
 
 from tts_pipeline.audio.convert import check_settings
-from tts_pipeline.card import Card, Endpoint
+from tts_pipeline.card import Card, Endpoint, with_card_limits
 from tts_pipeline.catalog.checks import language_tag
 from tts_pipeline.catalog.entries import LOCAL
 from tts_pipeline.catalog.keys import environment
@@ -36,7 +35,7 @@ from tts_pipeline.errors import ServiceError, StoppedError
 from tts_pipeline.flow.budget import Budget
 from tts_pipeline.flow.clock import Clock
 from tts_pipeline.flow.limiter import Limiter
-from tts_pipeline.flow.pacer import Pacer
+from tts_pipeline.flow.rates import Rates
 from tts_pipeline.flow.retry_policy import RetryPolicy
 from tts_pipeline.http.fetch import Fetcher
 from tts_pipeline.http.timeouts import Timeouts
@@ -74,6 +73,7 @@ class SpeechClient:
         clock: The time, and the way to wait.
         random: The source of jitter.
         transports: Connections that outlive the client, in the same event loop; None closes them with the client.
+        rates: The permitted rates, where other processes share them; None is the client's own, from ``limits``.
 
     Raises:
         ConfigurationError: The audio settings are impossible, the key cannot be sent or would travel in clear text off
@@ -94,14 +94,15 @@ class SpeechClient:
         clock: Clock | None = None,
         random: Random | None = None,
         transports: TransportCache | None = None,
+        rates: Rates | None = None,
     ) -> None:
-        limits = _with_card_rate(card, limits or Limits())
+        limits = with_card_limits(card, limits or Limits())
         clock = clock or Clock()
         timeouts = Timeouts(limits.timeout_s, limits.connect_timeout_s)
         self._service = service
         self._card = card
         self._requests = RequestBuilder(service, card)
-        self._limiter = Limiter(limits, clock, budget)
+        self._limiter = Limiter(limits, clock, budget, rates)
         retry_policy = RetryPolicy(limits, random or Random(), self._limiter.sleep)
         authorization, route = _authorization(service), route_of(service, environment())
         check_certificates(route)
@@ -120,7 +121,6 @@ class SpeechClient:
         self._resources = Resources(
             self._requests,
             self._limiter,
-            Pacer(limits, clock),
             retry_policy,
             self._exchange,
             self._meter,
@@ -215,12 +215,6 @@ class SpeechClient:
         if warning is not None and warning not in self._warnings:
             self._warnings.add(warning)
             logger.warning("%s", warning)
-
-
-def _with_card_rate(card: Card, limits: Limits) -> Limits:
-    if limits.requests_per_minute is not None or card.requests_per_minute is None:
-        return limits
-    return replace(limits, requests_per_minute=float(card.requests_per_minute))
 
 
 def _authorization(service: Endpoint) -> str | None:

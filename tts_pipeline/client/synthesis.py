@@ -21,7 +21,6 @@ from tts_pipeline.config import QualityPolicy
 from tts_pipeline.errors import PermanentError, ServiceError, TransientError
 from tts_pipeline.flow.clock import Clock
 from tts_pipeline.flow.limiter import Limiter, Permit
-from tts_pipeline.flow.pacer import Pacer
 from tts_pipeline.flow.retry_policy import RetryPolicy
 from tts_pipeline.flow.retry_state import RetryState
 from tts_pipeline.models import Answer, History, Segment, Utterance
@@ -46,7 +45,6 @@ class Resources:
 
     requests: RequestBuilder
     limiter: Limiter
-    pacer: Pacer
     retry_policy: RetryPolicy
     exchange: Exchange
     meter: Meter
@@ -237,8 +235,8 @@ class Synthesis:
                 self._new_boundaries = None
                 self.attempts += 1
                 self._segment_attempts[segment.index] = number
-                if resources.pacer.is_limited:
-                    await resources.pacer.wait(attempt.characters_counted)
+                if limiter.rates.is_limited:
+                    await limiter.rates.wait_to_send(attempt.characters_counted)
                 facts = ResponseFacts()
                 start_s = resources.clock.monotonic_s()
                 # An attempt that is cancelled from here on stays unsettled: its outcome is unknown.

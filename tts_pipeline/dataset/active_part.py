@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from tts_pipeline.attempt import Attempt, Settlement
 from tts_pipeline.config import BudgetCap
-from tts_pipeline.dataset.claim_high_water import BudgetPool, ClaimHighWater, ClaimStep
+from tts_pipeline.dataset.budget_pool import BudgetPool
+from tts_pipeline.dataset.claim_high_water import ClaimHighWater, ClaimStep
 from tts_pipeline.dataset.claims import claim_of
 from tts_pipeline.dataset.invocation import Invocation, new_journal_id
 from tts_pipeline.dataset.names import part_name
@@ -143,6 +144,7 @@ class ActivePart:
         self._journal: Journal | None = None
         self._writer: JournalWriter | None = None
         self._high_water: ClaimHighWater | None = None
+        self._pool: BudgetPool | None = None
         self._resources = ExitStack()
         self._fence: Callable[[], None] = lambda: None
         self._in_flight: dict[str, Attempt] = {}
@@ -164,7 +166,7 @@ class ActivePart:
     ) -> Journal:
         """Create the journal, then claim the characters of the rows to do; return the journal. Blocking.
 
-        The claim is drawn from the pool; a pool of None means no cap.
+        The claim is drawn from the pool, in which a budget then reserves the attempts; a pool of None means no cap.
         """
         invocation = self._invocation
         path = folder / f"{self.rows.name}-{self.journal_id}{SUFFIX}"
@@ -175,7 +177,11 @@ class ActivePart:
         step = ClaimStep(max(characters, 1), invocation.prices.values())
         self._progress.tally.currency = self._progress.tally.currency or claim.currency
         self._high_water = ClaimHighWater(store, self.rows.number, claim, step)
-        self._high_water.open(pool)
+        self._pool = pool
+        if pool is None:
+            self._high_water.open()
+        else:
+            pool.open(self._high_water, [(utterance.utterance_id, utterance.take) for utterance in self.todo])
         return self._journal
 
     def hold(self, resources: ExitStack, fence: Callable[[], None]) -> None:
@@ -192,13 +198,17 @@ class ActivePart:
             with storage_errors(f"writing the journal {self._journal.path}"):
                 self._journal.fdatasync()
 
+    def close_claim(self) -> None:
+        """Write the claim no more, because a usage file replaces it; waits for a draw. Blocking."""
+        if self._pool is not None and self._high_water is not None:
+            self._pool.leave(self._high_water)
+        self._high_water = None
+
     def close(self) -> None:
         """Close the journal and release the lock; no file is removed."""
         if self._journal is not None:
             self._journal.close()
-        if self._high_water is not None:
-            self._high_water.close()
-            self._high_water = None
+        self.close_claim()
         self._resources.close()
 
     def history(self, utterance: Utterance) -> History:
@@ -216,15 +226,17 @@ class ActivePart:
 
         Raises:
             StorageError: The intent is not there, or this process no longer holds the part: it must not be sent.
-            StoppedError: Other processes have claimed the rest of the cap.
         """
+        high_water = self._high_water
         try:
             self._fence()
-            if self._high_water is not None and not self._high_water.try_reserve(attempt):
-                await self._high_water.reserve(attempt)
+            if self._pool is None and high_water is not None and not high_water.try_reserve(attempt):
+                await high_water.reserve(attempt)
             self._progress.tally.reserve(attempt)
         except BaseException:  # the intent is not in the journal
             self._progress.tally.release(attempt)
+            if self._pool is not None:
+                self._pool.release(attempt)
             raise
         await self._write(Intent(attempt, boundaries), durable=True)
         if self.wait_until_shipped is not None:
@@ -247,7 +259,7 @@ class ActivePart:
         self._progress.settled += 1
         self._progress.latency_ms += settlement.latency_ms
         self._progress.tally.settle(settlement)
-        if self._high_water is not None:
+        if self._pool is None and self._high_water is not None:
             self._high_water.settle(attempt, settlement)
 
     def discard(self, attempt_id: str) -> None:

@@ -29,6 +29,8 @@ class Claim:
     """A journal of a part, and the most that it may spend before it raises the claim.
 
     The cost is None without a price. Service, model, account and tags are for the bill, if the journal is lost.
+    ``is_waiting`` states that nothing of the claim can come back: it is spent, none of its attempts is in flight, and
+    its process waits for the money of others. Earlier versions neither write nor read it.
     """
 
     journal_id: str
@@ -43,6 +45,7 @@ class Claim:
     tags: Mapping[str, str] = field(default_factory=dict)
     host: str = ""
     process: Count = 0
+    is_waiting: bool = False
 
 
 # msgspec learns a dataclass when it first meets it: a process died in which two threads did so at once (0.22.0).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -17,7 +17,6 @@ from tts_pipeline.dataset.totals import Totals, parse_totals
 from tts_pipeline.dataset.usage_files import usage_cost
 from tts_pipeline.errors import StorageError, printable
 from tts_pipeline.models import HOUR_MS
-from tts_pipeline.money import Cost
 from tts_pipeline.schema import TABLES
 from tts_pipeline.storage.daemon_threads import FILE_READERS, DaemonExecutor
 from tts_pipeline.storage.json_files import json_bytes, read_fields
@@ -67,21 +66,24 @@ def _sum_totals(store: Store, descriptor: Descriptor, markers: Iterable[Mapping[
     Unlisted usage comes from open parts, and from processes that worked on a part which another process published.
     """
     totals = parse_totals(store.describe(DESCRIPTOR_FILE), descriptor.carried_totals or {})
-    for _, cost in costs_by_part(store, markers):
-        totals.add(cost)
-    return totals
-
-
-def costs_by_part(store: Store, markers: Iterable[Mapping[str, Any]]) -> Iterator[tuple[int, Cost]]:
-    """Yield the totals of markers and the cost of unlisted usage files, each with its part's number. Blocking."""
     listed_files = set[str]()
     for marker in markers:
         listed_files.update(marker["files"])
-        yield marker["part"], parse_totals(store.describe(marker_name(marker["part"])), marker["totals"])
+        totals.add(totals_of_marker(store, marker))
     for name in file_names(store, "usage"):
         is_ours = name.startswith("part-") and f"usage/{name}" not in listed_files
         if is_ours and (data := store.read(f"usage/{name}")) is not None:
-            yield parse_part_number(name), usage_cost(data, store.describe(f"usage/{name}"))
+            totals.add(usage_cost(data, store.describe(f"usage/{name}")))
+    return totals
+
+
+def totals_of_marker(store: Store, marker: Mapping[str, Any]) -> Totals:
+    """Return the totals of a part that is done.
+
+    Raises:
+        StorageError: They are impossible.
+    """
+    return parse_totals(store.describe(marker_name(marker["part"])), marker["totals"])
 
 
 def finalize(store: Store, descriptor: Descriptor) -> None:

@@ -49,18 +49,22 @@ def estimate_time(counts: Counts, card: Card, limits: Limits, latency: Latency |
         latency_s=_mean_latency(counts, latency),
         elapsed_s=None if longest is None else times[longest],
         limited_by=longest,
-        answer_within_s=rate_limited_s * limits.max_concurrency / counts.segments if rate_limited_s else None,
+        answer_within_s=rate_limited_s * _most_in_flight(limits) / counts.segments if rate_limited_s else None,
     )
 
 
 def _answer_times(counts: Counts, limits: Limits, latency: Latency | None) -> dict[str, float]:
     if latency is None:
         return {}
-    in_flight = max(1, min(limits.max_concurrency, counts.segments))
+    in_flight = max(1, min(_most_in_flight(limits), counts.segments))
     return {
         "latency": latency.seconds(counts.segments, counts.characters_billed) / in_flight,
         "longest_text": latency.seconds(*counts.longest),
     }
+
+
+def _most_in_flight(limits: Limits) -> int:
+    return min(limits.max_concurrency, limits.account_concurrency or limits.max_concurrency)
 
 
 def _mean_latency(counts: Counts, latency: Latency | None) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 
 from tts_pipeline.attempt import Attempt, Settlement
@@ -11,6 +11,7 @@ from tts_pipeline.card import Card
 from tts_pipeline.config import BudgetCap
 from tts_pipeline.errors import ConfigurationError, StoppedError
 from tts_pipeline.flow.slow_start import SlowStart
+from tts_pipeline.flow.spend_source import SpendSource
 from tts_pipeline.flow.spend_tally import SpendTally
 from tts_pipeline.models import Price
 from tts_pipeline.money import ZERO, Cost, SpendBound, price_at, sum_of
@@ -28,6 +29,9 @@ class Budget:
     An empty cap is no cap (``has_cap``): nothing is counted, and nobody need call. Without a ``tally``, attempts count
     for this budget alone.
     ``max_in_flight`` is the most attempts in flight that the cap permits; without a cap, any number.
+
+    ``sources`` are the pots that other processes draw from, too: each must cover an attempt. They call ``on_change``
+    when an attempt that did not fit may fit now. Without a source, the cap is this budget's alone.
     """
 
     def __init__(
@@ -39,8 +43,18 @@ class Budget:
         self._tally = tally or SpendTally()
         self._external = Cost()
         self.has_cap = self._cap != BudgetCap()
+        self._by_token = by_token
         self._slow_start = SlowStart(by_token=by_token) if self.has_cap else None
         self.max_in_flight = sys.maxsize if self._slow_start is None else self._slow_start.max_in_flight
+        self.sources: list[SpendSource] = []
+        self.on_change: Callable[[], None] = lambda: None
+
+    def add_source(self, source: SpendSource) -> None:
+        """Add a pot, which each attempt has to fit into from now on."""
+        self.sources.append(source)
+        if self._slow_start is None:
+            self.has_cap, self._slow_start = True, SlowStart(by_token=self._by_token)
+            self.max_in_flight = self._slow_start.max_in_flight
 
     def set_external_spend(self, spend: Cost) -> None:
         """Replace the spending of other processes, past and present, that counts against the cap. From any thread."""
@@ -49,16 +63,16 @@ class Budget:
 
     def has_room_beside(self, attempt: Attempt) -> bool:
         """Return whether the cap also covers an attempt beside the open ones if the service counts more than we do."""
-        if self._slow_start is None or not self._slow_start.open_attempts:
-            return True
-        margins = self._slow_start.open_margin.plus(self._slow_start.margin_of(attempt))
-        return self._own_limit.covers(self._tally.spend.bound.with_attempt(attempt).plus(margins))
+        margin = self._margin_beside(attempt)
+        return margin == SpendBound() or self._own_limit.covers(
+            self._tally.spend.bound.with_attempt(attempt).plus(margin)
+        )
 
     def reserve(self, attempt: Attempt) -> bool:
         """Reserve an attempt's upper bounds; return False, and reserve nothing, if they do not fit."""
         if self._slow_start is None:
             return True
-        if not self._fits(attempt):
+        if not (self._reserve_in_sources(attempt) if self.sources else self._fits(attempt)):
             return False
         self._tally.reserve(attempt)
         self._slow_start.on_reserve(attempt)
@@ -66,15 +80,20 @@ class Budget:
 
     def release(self, attempt: Attempt) -> None:
         """Free the reservation of an attempt that was never recorded, so never sent."""
-        if self._slow_start is not None:
+        if self._slow_start is not None and attempt.attempt_id in self._slow_start.open_attempts:
             self._tally.release(attempt)
             self._slow_start.on_close(attempt.attempt_id)
+            for source in self.sources:
+                source.release(attempt)
 
     def settle(self, settlement: Settlement) -> None:
         """Replace an attempt's reservation with its settlement."""
-        if self._slow_start is not None:
+        if self._slow_start is not None and settlement.attempt_id in self._slow_start.open_attempts:
             self._tally.settle(settlement)
-            self._slow_start.on_settle(self._slow_start.on_close(settlement.attempt_id), settlement)
+            attempt = self._slow_start.on_close(settlement.attempt_id)
+            self._slow_start.on_settle(attempt, settlement)
+            for source in self.sources:
+                source.settle(attempt, settlement)
             self.max_in_flight = self._slow_start.max_in_flight
 
     def abandon(self, attempt: Attempt) -> None:
@@ -83,17 +102,46 @@ class Budget:
             self._slow_start.on_close(attempt.attempt_id)
 
     def refusal(self, attempt: Attempt) -> StoppedError | None:
-        """Return why an attempt that does not fit never will; None while another reservation may still be freed."""
-        if self._slow_start is not None and self._slow_start.open_attempts:
-            return None
+        """Return why an attempt that was not reserved never will be; None while it may fit later.
+
+        It may, while another attempt is open, and until the source that was short of it knows that nothing can come
+        back. The source is asked for more.
+
+        Raises:
+            StorageError: The source cannot be read or written.
+        """
+        is_idle = self._is_idle()
+        if self._is_without_price(attempt):
+            return _no_price_error() if is_idle else None
+        if self.sources:
+            return self.sources[0].request(attempt, is_idle=is_idle)  # the one that was short, see ``reserve``
+        return self.used_up_error(attempt) if is_idle else None
+
+    def give_back(self) -> None:
+        """Give back what was drawn from the sources: for now, nothing may be sent."""
+        for source in self.sources:
+            source.give_back()
+
+    def give_back_others(self, short_source: SpendSource) -> None:
+        """Give back what was drawn from other sources, because one has too little, unless an attempt is in flight.
+
+        The processes that this one waits for may wait for just that. Sources call this in the loop.
+        """
+        if self._is_idle():
+            for source in self.sources:
+                if source is not short_source:
+                    source.give_back()
+
+    def close(self) -> None:
+        """Ask the sources for nothing more until the next refusal."""
+        for source in self.sources:
+            source.close()
+
+    def used_up_error(self, attempt: Attempt) -> StoppedError:
+        """Return the error that stops a run whose cap does not cover an attempt, by the spending at the last count."""
         cap, total = self._cap, sum_of((self._tally.spend, self._external))
-        if cap.max_cost is not None and attempt.cost_upper_bound is None:
-            return StoppedError(
-                "no price applies now: the cost of the next request is unknown, so the cap on cost cannot be kept",
-                stopped_by="budget",
-                hint="give today's price with `prices`, or continue without `max_cost`",
-            )
-        if cap.max_cost is not None and self._tally.spend.bound.with_attempt(attempt).cost > self._own_limit.cost:
+        is_beyond_cost = self._tally.spend.bound.with_attempt(attempt).cost > self._own_limit.cost
+        if cap.max_cost is not None and (is_beyond_cost or cap.max_characters is None):
             figures = (cap.max_cost, total.bound.cost, total.cost or ZERO, SpendBound.of(attempt).cost)
             amounts = [f"{amount.normalize():f} {cap.currency}" for amount in figures]
             return _budget_error(amounts, self._ratio_note(), parameter="max_cost")
@@ -115,10 +163,42 @@ class Budget:
         amounts = [f"{count:,} characters" for count in counts]
         return _budget_error(amounts, self._ratio_note(), parameter="max_characters")
 
+    def _margin_beside(self, attempt: Attempt) -> SpendBound:
+        """Return the margin to keep for the open attempts and another one; none for one that is alone."""
+        if self._slow_start is None or not self._slow_start.open_attempts:
+            return SpendBound()
+        return self._slow_start.open_margin.plus(self._slow_start.margin_of(attempt))
+
+    def _is_idle(self) -> bool:
+        return self._slow_start is None or not self._slow_start.open_attempts
+
+    def _is_without_price(self, attempt: Attempt) -> bool:
+        return self._cap.max_cost is not None and attempt.cost_upper_bound is None
+
     def _fits(self, attempt: Attempt) -> bool:
-        if self._cap.max_cost is not None and attempt.cost_upper_bound is None:
+        is_covered = self._own_limit.covers(self._tally.spend.bound.with_attempt(attempt))
+        return is_covered and not self._is_without_price(attempt)
+
+    def _reserve_in_sources(self, attempt: Attempt) -> bool:
+        if self._is_without_price(attempt):
             return False
-        return self._own_limit.covers(self._tally.spend.bound.with_attempt(attempt))
+        margin = self._margin_beside(attempt)
+        for number, source in enumerate(self.sources):
+            if not source.try_reserve(attempt, margin):
+                for earlier_source in self.sources[:number]:
+                    earlier_source.release(attempt)
+                # first from now on: while it is short, nothing is drawn from the others
+                self.sources.insert(0, self.sources.pop(number))
+                return False
+        return True
+
+
+def _no_price_error() -> StoppedError:
+    return StoppedError(
+        "no price applies now: the cost of the next request is unknown, so the cap on cost cannot be kept",
+        stopped_by="budget",
+        hint="give today's price with `prices`, or continue without `max_cost`",
+    )
 
 
 def _budget_error(amounts: Sequence[str], note: str, *, parameter: str) -> StoppedError:

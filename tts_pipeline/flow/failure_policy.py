@@ -22,7 +22,7 @@ from tts_pipeline.errors import (
 from tts_pipeline.flow.adaptive_concurrency import AdaptiveConcurrency
 from tts_pipeline.flow.circuit_breaker import MIN_FAILING_ROWS, CircuitBreaker
 from tts_pipeline.flow.notices import Notices
-from tts_pipeline.flow.rate_limiter import RateLimiter
+from tts_pipeline.flow.rates import Rates, store_away_error
 from tts_pipeline.flow.retry_state import Disposition, RetryState
 from tts_pipeline.flow.throttle_pause import ThrottlePause
 from tts_pipeline.wire.failure import INVALID_HTTP, NO_AUDIO, UNEXPECTED_TEXT
@@ -56,15 +56,13 @@ class FailurePolicy:
     need not report them. Unless ``is_paced``, an attempt may be sent immediately, and need not be reported either.
     """
 
-    def __init__(self, limits: Limits, utc_us: Callable[[], int]) -> None:
+    def __init__(self, limits: Limits, utc_us: Callable[[], int], rates: Rates) -> None:
         self._limits = limits
         self._utc_us = utc_us
         self._throttle_pause = ThrottlePause()
         self._concurrency = AdaptiveConcurrency(limits.max_concurrency)
         self._breaker = CircuitBreaker(limits.max_concurrency)
-        self._request_rate = RateLimiter(limits.requests_per_minute)
-        self._character_rate = RateLimiter(limits.characters_per_minute)
-        self._has_rate = (limits.requests_per_minute or limits.characters_per_minute) is not None
+        self._rates = rates
         self.active_rows = 0
         self.max_in_flight = limits.max_concurrency
         self.is_calm = False
@@ -91,26 +89,31 @@ class FailurePolicy:
                 pending.remove(row)  # the task that waited for its disposition was cancelled
         self._decide_if_all_pending(now_s)
 
-    def delay_s(self, now_s: float) -> float:
-        """Return the seconds until the next attempt may be sent; 0 or less is now. A too long outage stops the run."""
+    def delay_s(self, now_s: float, waiting: int = 1) -> float:
+        """Return the seconds until the next of the waiting attempts may be sent; 0 or less is now.
+
+        Infinity is until the rates change. A too long outage stops the run.
+        """
         self._check_outage(now_s)
+        self._stop_for_pause(self._rates.pause_until_s - now_s)
+        self._check_store()
         return max(
+            self._rates.pause_until_s - now_s,
             self._throttle_pause.delay_s(now_s),
             self._breaker.delay_s(now_s),
-            self._request_rate.delay_s(now_s),
-            self._character_rate.delay_s(now_s),
+            self._rates.delay_s(now_s, waiting),
         )
 
     def on_sent(self, row: RetryState, now_s: float) -> None:
         """Record that a row's attempt is sent now."""
-        self._request_rate.consume(now_s)
-        self._character_rate.consume(now_s, row.characters)
+        self._rates.book(now_s, row.characters)
         self._breaker.on_sent(now_s)
         self.notices.on_sent(now_s)
 
     def on_success(self, now_s: float, *, sent_at_s: float) -> None:
         """Record a success: it shows that the failures of held rows are their own."""
         self._throttle_pause.on_success(sent_at_s)
+        self._rates.on_success(sent_at_s)
         self._concurrency.on_success()
         self._has_succeeded = True
         self._rows_without_audio.clear()
@@ -130,8 +133,13 @@ class FailurePolicy:
 
     def _set_calm(self, *, is_calm: bool) -> None:
         self.is_calm = is_calm
-        self.is_paced = self._has_rate or not is_calm
+        self.on_rates()
         self.max_in_flight = self._concurrency.limit if self.stop_reason is None else 0
+
+    def on_rates(self) -> None:
+        """Take notice that the rates have changed."""
+        self._throttle_pause.first_pause_s = self._rates.first_pause_s
+        self.is_paced = self._rates.is_limited or not self.is_calm
 
     def on_failure(self, row: RetryState, error: ServiceError, now_s: float, *, sent_at_s: float) -> Disposition:
         """Record a failure; return the disposition of its row."""
@@ -164,14 +172,20 @@ class FailurePolicy:
     def _on_throttle(self, error: ThrottledError, now_s: float, sent_at_s: float) -> Disposition:
         self._concurrency.on_throttle(is_new=self._throttle_pause.is_new(sent_at_s))
         pause_s = self._throttle_pause.on_throttle(now_s, sent_at_s=sent_at_s, retry_after_s=error.retry_after_s)
-        if pause_s > self._limits.max_pause_s:
-            until = datetime.fromtimestamp(self._utc_us() / 1e6 + pause_s, UTC)
-            reason = f"the service asks for a pause of {pause_s:.0f} s, until {until:%Y-%m-%d %H:%M:%S} UTC"
-            hint = "run again then: what is done is kept"
-            self.stop(StoppedError(reason, stopped_by="service", hint=hint, until=until))
-        elif pause_s:
+        self._rates.on_throttle(sent_at_s=sent_at_s, retry_after_s=error.retry_after_s)
+        if not self._stop_for_pause(pause_s) and pause_s:
             self.notices.on_pause(now_s, pause_s)
         return Disposition.RETRY_NOW
+
+    def _stop_for_pause(self, pause_s: float) -> bool:
+        """Stop the run if the service asks for too long a pause; return whether it does."""
+        if pause_s <= self._limits.max_pause_s:
+            return False
+        until = datetime.fromtimestamp(self._utc_us() / 1e6 + pause_s, UTC)
+        reason = f"the service asks for a pause of {pause_s:.0f} s, until {until:%Y-%m-%d %H:%M:%S} UTC"
+        hint = "run again then: what is done is kept"
+        self.stop(StoppedError(reason, stopped_by="service", hint=hint, until=until))
+        return True
 
     def _on_transient(self, row: RetryState, error: TransientError, now_s: float) -> Disposition:
         was_never_sent = error.http_status is None and not error.may_be_billed
@@ -275,3 +289,8 @@ class FailurePolicy:
         if outage_s > self._limits.max_outage_s:
             reason = f"the service has not been usable for {outage_s:.0f} s: {self._last_failure}"
             self.stop(StoppedError(reason, stopped_by="outage", hint=_LATER_HINT))
+
+    def _check_store(self) -> None:
+        """Stop the run after a long time without the account store."""
+        if self._rates.away_s > self._limits.max_outage_s:
+            self.stop(store_away_error(self._rates.away_s))

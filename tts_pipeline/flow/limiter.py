@@ -10,6 +10,7 @@ and returned without them: plain attributes say so, which cost a row less than o
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 from collections import deque
 from collections.abc import Callable
@@ -25,11 +26,15 @@ from tts_pipeline.flow.budget import Budget
 from tts_pipeline.flow.circuit_breaker import MIN_FAILING_ROWS
 from tts_pipeline.flow.clock import Clock
 from tts_pipeline.flow.failure_policy import FailurePolicy
+from tts_pipeline.flow.rates import OwnRates, Rates
 from tts_pipeline.flow.retry_state import Disposition, RetryState
 from tts_pipeline.log import logger
 
 MakeAttempt = Callable[[], Attempt]
 """Makes the record of an attempt that is about to be sent."""
+
+_IDLE_S = 3.0
+"""Money of pots that is unused for so long, because nothing may be sent, goes back to those who may wait for it."""
 
 _Waiter = tuple[RetryState, MakeAttempt, "asyncio.Future[Permit]"]
 
@@ -40,16 +45,21 @@ class Limiter:
     ``on_room`` is called, not in the same turn of the loop, with the number of rows that there is room for again.
     """
 
-    def __init__(self, limits: Limits, clock: Clock, budget: Budget | None = None) -> None:
+    def __init__(self, limits: Limits, clock: Clock, budget: Budget | None = None, rates: Rates | None = None) -> None:
         self._clock = clock
         self._budget = budget or Budget()
-        self.policy = FailurePolicy(limits, clock.utc_us)
+        self._budget.on_change = self._wake_waiters
+        self.rates = rates or OwnRates(limits, clock)
+        self.rates.on_change = self._on_rates
+        self.rates.in_flight = lambda: self.in_flight
+        self.policy = FailurePolicy(limits, clock.utc_us, self.rates)
         self.in_flight = 0
         self._waiters: deque[_Waiter] = deque()
         self._pending: dict[RetryState, asyncio.Future[Disposition]] = {}
         self._sleep_tasks: set[asyncio.Future[None]] = set()
         self.on_room: Callable[[int], None] = lambda _: None
-        self._is_offering = False
+        self._is_offering = self._is_short_of_money = False
+        self._permitted_at_s = -math.inf
         self._timer: asyncio.Future[None] | None = None
         self._timer_due_s = 0.0
 
@@ -68,7 +78,7 @@ class Limiter:
         """
         if not self.policy.is_calm:
             return sys.maxsize
-        max_rows = max(min(self.policy.max_in_flight, self._budget.max_in_flight), MIN_FAILING_ROWS)
+        max_rows = max(self._max_in_flight(), MIN_FAILING_ROWS)
         return max_rows - self.in_flight - len(self._waiters)
 
     def _offer_room(self) -> None:
@@ -93,7 +103,7 @@ class Limiter:
         ``row.disposition`` holds what happens to the row.
 
         ``make_attempt`` is called when the row's turn comes, so that the start and the price are those of sending. The
-        attempt's upper bound is then reserved; a row whose attempt does not fit waits until reservations are freed.
+        attempt's upper bound is then reserved; a row whose attempt does not fit waits until it fits, or never can.
         """
         return None if self._waiters else self._permit_next(row, make_attempt)
 
@@ -101,7 +111,8 @@ class Limiter:
         """Wait for a row's turn; see ``try_permit``.
 
         Raises:
-            StoppedError: Nothing is sent any more; or the attempt does not fit and no reservation can be freed.
+            StoppedError: Nothing is sent any more; or the attempt does not fit, and nothing can come back.
+            StorageError: The pot that the attempt is paid from cannot be read or written.
         """
         self._raise_if_stopped()
         turn: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
@@ -143,9 +154,10 @@ class Limiter:
         self.policy.input_exhausted()
 
     def close(self) -> None:
-        """Cancel the timer."""
+        """Cancel the timer, and wait for no money."""
         if self._timer is not None:
             self._timer.cancel()
+        self._budget.close()
 
     def end_row(self, row: RetryState) -> None:
         """Record that a row has its outcome."""
@@ -201,29 +213,46 @@ class Limiter:
 
     def _permit_next(self, row: RetryState, make_attempt: MakeAttempt) -> Permit | None:
         policy, budget = self.policy, self._budget
-        if self.in_flight >= policy.max_in_flight or self.in_flight >= budget.max_in_flight:
+        free_slots = self._max_in_flight() - self.in_flight
+        if free_slots <= 0:
             return None
         now_s = self._clock.monotonic_s()
-        if policy.is_paced and not self._is_due(now_s):
+        # While money is short, it comes first: whoever waits for it takes no slots of a rate from others.
+        was_short_of_money = self._is_short_of_money
+        if policy.is_paced and not was_short_of_money and not self._is_due(now_s, free_slots):
             return None
         attempt = make_attempt()
-        if budget.has_cap and not self._reserve(attempt):
+        self._is_short_of_money = budget.has_cap and not self._reserve(attempt)
+        if self._is_short_of_money:
             return None
+        if policy.is_paced and was_short_of_money and not self._is_due(now_s, free_slots):
+            budget.release(attempt)
+            return None
+        self._permitted_at_s = now_s
         if policy.is_paced:
             policy.on_sent(row, now_s)
         self.in_flight += 1
         return Permit(self, row, attempt, now_s)
 
-    def _is_due(self, now_s: float) -> bool:
+    def _max_in_flight(self) -> int:
+        return min(self.policy.max_in_flight, self._budget.max_in_flight, self.rates.max_in_flight)
+
+    def _is_due(self, now_s: float, free_slots: int) -> bool:
         """Return whether an attempt may be sent now; set the timer if it may be sent later."""
-        delay_s = self.policy.delay_s(now_s)
-        if delay_s > 0:
+        delay_s = self.policy.delay_s(now_s, min(len(self._waiters) or 1, free_slots))
+        if 0 < delay_s < math.inf:
             self._set_timer(now_s, delay_s)
         return delay_s <= 0 and self.policy.stop_reason is None  # a too long outage stops the run just here
 
     def _reserve(self, attempt: Attempt) -> bool:
-        """Reserve an attempt's upper bound; stop the run if it will never fit."""
-        if self._budget.has_room_beside(attempt) and self._budget.reserve(attempt):
+        """Reserve an attempt's upper bound; stop the run if it will never fit.
+
+        A row whose attempt does not fit yet waits here, and nowhere else: for open attempts of its own process, or for
+        the money of others.
+        """
+        if not self._budget.has_room_beside(attempt):
+            return False
+        if self._budget.reserve(attempt):
             return True
         refusal = self._budget.refusal(attempt)
         if refusal is not None:
@@ -248,6 +277,12 @@ class Limiter:
             turn.set_result(permit)
         if not self.policy.is_calm:
             self._apply_decisions()
+
+    def _on_rates(self) -> None:
+        self.policy.on_rates()
+        if not self.in_flight and self._clock.monotonic_s() > self._permitted_at_s + _IDLE_S:
+            self._budget.give_back()
+        self._wake_waiters()
 
     def _set_timer(self, now_s: float, delay_s: float) -> None:
         if self._timer is not None and not self._timer.done():

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-_FIRST_PAUSE_S = 0.5
-"""The first pause if the service names no time; doubled while no attempt succeeds in between."""
+FIRST_PAUSE_S = 0.5
+"""The first pause if the service names no time and the permitted rate is not known."""
 
 _NEVER_S = float("-inf")
 
@@ -11,14 +11,16 @@ _NEVER_S = float("-inf")
 class ThrottlePause:
     """The time during which no attempt is sent.
 
-    The 429s of attempts that were sent before the pause began are no news: they count once.
+    The 429s of attempts that were sent before the pause began are no news: they count once. A pause for which the
+    service names no time begins at ``first_pause_s``, and doubles while no attempt succeeds in between.
     """
 
     def __init__(self) -> None:
+        self.first_pause_s = FIRST_PAUSE_S
         self._began_s = _NEVER_S
         self._previous_began_s: float | None = None
         self._until_s = _NEVER_S
-        self._next_pause_s = _FIRST_PAUSE_S
+        self._doublings = 0
 
     def delay_s(self, now_s: float) -> float:
         """Return the seconds until sending goes on; 0 or less is now."""
@@ -26,7 +28,7 @@ class ThrottlePause:
 
     def is_reset(self, now_s: float) -> bool:
         """Return whether the pause is over and the next one is short again: then a success changes nothing."""
-        return self._until_s <= now_s and self._next_pause_s == _FIRST_PAUSE_S
+        return self._until_s <= now_s and not self._doublings
 
     def is_new(self, sent_at_s: float) -> bool:
         """Return whether a 429 begins a pause: its attempt was sent after the last pause began."""
@@ -41,8 +43,8 @@ class ThrottlePause:
         if retry_after_s:
             pause_s = retry_after_s
         elif is_new:
-            pause_s = self._next_pause_s
-            self._next_pause_s *= 2
+            pause_s = self.first_pause_s * 2**self._doublings
+            self._doublings += 1
         else:
             return 0.0
         if is_new:
@@ -58,4 +60,4 @@ class ThrottlePause:
         service may take the first and refuse the others, and a refusal is quicker than speech.
         """
         if sent_at_s >= (self._began_s if self._previous_began_s is None else self._previous_began_s):
-            self._next_pause_s = _FIRST_PAUSE_S
+            self._doublings = 0

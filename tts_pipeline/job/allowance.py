@@ -2,67 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import NamedTuple
 
 from tts_pipeline.config import BudgetCap
 from tts_pipeline.dataset.active_part import Progress
-from tts_pipeline.dataset.claim_high_water import BudgetPool
-from tts_pipeline.dataset.finalize import committed_parts
+from tts_pipeline.dataset.budget_pool import BudgetPool, OtherSpend
 from tts_pipeline.dataset.spending import DatasetSpend
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.flow.budget import Budget
-from tts_pipeline.job.job import Shard
+from tts_pipeline.job.account import Membership
 from tts_pipeline.job.prepared_job import PreparedJob
-from tts_pipeline.job.sharding import cap_of_shard, cost_of_parts
 from tts_pipeline.money import Cost
+from tts_pipeline.storage.local_store import LocalStore
+
+LOCAL_POLL_S = (0.25, 1.0)
+REMOTE_POLL_S = (1.0, 4.0)
+"""The least and the most time until a process that waits for the money of others counts again."""
 
 
 class Allowance(NamedTuple):
     """The spending that a run is allowed: its budget, and the pool of its parts' claims, which other processes see.
 
-    ``pool`` is None without a cap.
+    ``pool`` is None without a cap, and ``membership`` without an account store.
     """
 
     budget: Budget
     pool: BudgetPool | None = None
+    membership: Membership | None = None
 
 
-def make_allowance(prepared: PreparedJob, progress: Progress, shard: Shard | None = None) -> Allowance:
+def make_allowance(prepared: PreparedJob, progress: Progress) -> Allowance:
     """Make a run's allowance; without a cap nothing is read. Blocking.
 
-    ``progress`` gets the cap and the spending so far. A shard gets its share of the cap; None is the whole job.
+    The cap is one pot for all runs and shards of the dataset. ``progress`` gets the cap and the spending so far.
     """
-    cap = prepared.job.options.budget
+    cap, by_token = prepared.job.options.budget, prepared.card.billing == "tokens"
     if cap == BudgetCap():
-        return Allowance(Budget())
-    is_share = shard is not None and shard.shards > 1
-    # Read before the spending: a shard that finishes in between would seem to have spent less than it did.
-    finished_parts = _finished_parts(prepared) if is_share else set[int]()
-    dataset_spend = DatasetSpend(
-        prepared.store, prepared.descriptor, prepared.journals_dir, prepared.leases.lock_folder
-    )
-    spent_by_part = dataset_spend.by_part()
+        return Allowance(Budget(tally=progress.tally, by_token=by_token))
+    leases = prepared.leases
+    dataset_spend = DatasetSpend(prepared.store, prepared.descriptor, prepared.journals_dir, leases.lock_folder)
+    spent_before = dataset_spend.total()
     if cap.max_cost is not None:
-        _refuse_unknown_costs(cost_of_parts(spent_by_part, spent_by_part.keys()), cap)
-    own_parts = None
-    if shard is not None and is_share:
-        cap, own_parts = cap_of_shard(cap, shard, prepared.descriptor, spent_by_part, finished_parts), shard.numbers()
-    spent_before = cost_of_parts(spent_by_part, spent_by_part.keys() if own_parts is None else own_parts)
-    budget = Budget(cap, progress.tally, by_token=prepared.card.billing == "tokens")
+        _refuse_unknown_costs(spent_before, cap)
+    budget = Budget(cap, progress.tally, by_token=by_token)
     budget.set_external_spend(spent_before)
     progress.cap, progress.spent_before = cap, spent_before
-
-    def count(own_journals: Collection[str]) -> Cost:
-        counted_by_part = dataset_spend.refresh(own_journals)
-        return cost_of_parts(counted_by_part, counted_by_part.keys() if own_parts is None else own_parts)
-
-    return Allowance(budget, BudgetPool(cap, count, budget.set_external_spend))
-
-
-def _finished_parts(prepared: PreparedJob) -> set[int]:
-    """Return the parts that will spend no more; none if rejects are retried, because any part may then spend."""
-    return set() if prepared.job.options.retry_rejects else committed_parts(prepared.store, prepared.descriptor)
+    others = OtherSpend(dataset_spend.refresh, lambda: dataset_spend.may_shrink(leases.has_ended))
+    poll_s = LOCAL_POLL_S if isinstance(prepared.store, LocalStore) else REMOTE_POLL_S
+    pool = BudgetPool(cap, budget, others, poll_s)
+    budget.add_source(pool)
+    return Allowance(budget, pool)
 
 
 def _refuse_unknown_costs(spent_before: Cost, cap: BudgetCap) -> None:

@@ -20,6 +20,8 @@ from tts_pipeline.dataset.descriptor import DESCRIPTOR_FILE
 from tts_pipeline.dataset.finalize import dataset_totals
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.deprecation import renamed_arguments
+from tts_pipeline.job.account import has_store, unshared_note
+from tts_pipeline.job.account_check import check_account
 from tts_pipeline.job.execution import (
     RunControl,
     StartService,
@@ -37,6 +39,7 @@ from tts_pipeline.job.prepared_job import PreparedJob
 from tts_pipeline.job.report import Report
 from tts_pipeline.job.sharding import limits_of_shard
 from tts_pipeline.job.stop import CancelToken
+from tts_pipeline.log import logger
 from tts_pipeline.models import ParameterValue
 from tts_pipeline.source.parquet_source import Source
 from tts_pipeline.storage.safe_folder import sync_path
@@ -169,7 +172,7 @@ def run_in_memory(job: Job, source: Source, progress: Progress, stop: CancelToke
         location.create()
     _make_folders(prepared)
     prepared.store.write(DESCRIPTOR_FILE, prepared.descriptor.to_json(), durable=False)
-    return run_unpublished(prepared, RunControl(progress, stop))
+    return run_unpublished(prepared, RunControl(progress, stop, door="synthesize"))
 
 
 def _make_folders(prepared: PreparedJob) -> None:
@@ -200,7 +203,10 @@ def plan(job: Job, max_shards: int = 1) -> list[Shard]:
     prepared = recover_and_prepare(job)
     with prepared.leases:
         prepared = create_or_extend_dataset(prepared)
-    return divide_into_shards(prepared.descriptor.parts, max_shards)
+    shards = divide_into_shards(prepared.descriptor.parts, max_shards)
+    if note := unshared_note(job, len(shards), has_store=has_store(job)):
+        logger.warning("%s", note)
+    return shards
 
 
 def run_parts(
@@ -213,9 +219,10 @@ def run_parts(
 ) -> Report:
     """Run the parts of one shard; several shards may run at one time, in any processes. Returns a report, as ``run``.
 
-    The job's cap and rates cover all its shards together. A shard gets a share of the cap by its rows, counted over all
-    its invocations, plus its share of the money that finished shards left over. Each rate is divided among the shards
-    that run at one time. ``max_concurrency`` applies to each worker alone.
+    The job's cap and the account's limits cover all shards together. All shards draw from the cap; a shard that stops
+    for the budget has waited until nothing could come back from the others. Shards share the account's limits in its
+    store; without one that all of them reach, each limit is divided among the shards that run at one time.
+    ``max_concurrency`` applies to each shard alone.
 
     Args:
         job: The job.
@@ -224,13 +231,11 @@ def run_parts(
         at_a_time: The most shards of the job that run at one time; None is all of them.
         stop: Stops the shard from outside; None leaves only signals and other interruptions of this call.
     """
-    limits = limits_of_shard(job.options.limits, job.card(), shard, at_a_time)
-    job = replace(job, options=replace(job.options, limits=limits))
+    lone_limits = limits_of_shard(job.options.limits, job.card(), shard, at_a_time)
     prepared = recover_and_prepare(job, may_grow=False)
     with prepared.leases:
-        return run_shard(
-            create_or_extend_dataset(prepared), shard, RunControl(progress or Progress(), stop or CancelToken())
-        )
+        control = RunControl(progress or Progress(), stop or CancelToken(), lone_limits=lone_limits)
+        return run_shard(create_or_extend_dataset(prepared), shard, control)
 
 
 def publish(job: Job) -> Report:
@@ -256,9 +261,11 @@ def publish(job: Job) -> Report:
 
 
 def validate(job: Job) -> PreparedJob:
-    """Check a whole job; send and write nothing.
+    """Check a whole job, also against the budgets of its account store; send and write nothing.
 
     Raises:
         ConfigurationError: A setting is wrong; the error names it and the way out.
     """
-    return prepare(job)
+    prepared = prepare(job)
+    check_account(prepared)
+    return prepared

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
 from tts_pipeline.card import Endpoint
+from tts_pipeline.config import Limits
 from tts_pipeline.dataset.active_part import Progress
 from tts_pipeline.dataset.commit import PartTables
 from tts_pipeline.dataset.finalize import (
@@ -25,6 +26,7 @@ from tts_pipeline.dataset.names import part_name
 from tts_pipeline.dataset.recovery import collect_orphans
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import FatalError, StoppedError, StorageError, TtsPipelineError
+from tts_pipeline.job.account import covers_shards, open_account, settle_finished, unshared_note
 from tts_pipeline.job.allowance import make_allowance
 from tts_pipeline.job.contention import wait_for_others
 from tts_pipeline.job.folders import make_leases, work_dir_of
@@ -34,7 +36,6 @@ from tts_pipeline.job.prepare import prepare
 from tts_pipeline.job.prepared_job import PreparedJob
 from tts_pipeline.job.rebuild import complete_swap
 from tts_pipeline.job.report import Report
-from tts_pipeline.job.sharding import as_shard_error
 from tts_pipeline.job.stop import CancelToken
 from tts_pipeline.source.duplicates import DUPLICATES_FILE
 from tts_pipeline.storage.local_store import remove_folder
@@ -46,11 +47,16 @@ StartService = Callable[[Endpoint], AbstractContextManager[Endpoint]]
 
 @dataclass(frozen=True, slots=True)
 class RunControl:
-    """The progress of a run, the token that stops it, and the way to start its service."""
+    """The progress of a run, the token that stops it, the way to start its service, and the door that it came by.
+
+    ``lone_limits`` are those of a shard that shares no limits with the other shards; None are the job's.
+    """
 
     progress: Progress = field(default_factory=Progress)
     stop: CancelToken = field(default_factory=CancelToken)
     start_service: StartService = nullcontext
+    door: str = "run"
+    lone_limits: Limits | None = None
 
 
 def recover_and_prepare(job: Job, *, may_grow: bool = True, sends: bool = True) -> PreparedJob:
@@ -120,6 +126,8 @@ def run_shard(prepared: PreparedJob, shard: Shard, control: RunControl) -> Repor
     shard_run = _ShardRun(prepared, invocation, control)
     if remaining_parts:
         shard_run.run(remaining_parts, shard)
+    else:
+        settle_finished(prepared)
     dataset = dataset_totals(prepared.store, prepared.descriptor)
     dataset.add(shard_run.unpublished)
     return Report(
@@ -131,6 +139,7 @@ def run_shard(prepared: PreparedJob, shard: Shard, control: RunControl) -> Repor
         stopped=shard_run.stopped,
         reused_from=shard_run.reused_from,
         left_out=prepared.source.left_out,
+        notes=shard_run.notes,
     )
 
 
@@ -144,8 +153,10 @@ def run_unpublished(prepared: PreparedJob, control: RunControl) -> PartTables:
 
     control.progress.totals.rows = prepared.descriptor.rows
     allowance = make_allowance(prepared, control.progress)
-    runner = Runner(prepared, _invocation(prepared), control.progress, allowance, control.stop)
-    reason = runner.run(range(prepared.descriptor.parts))
+    with open_account(prepared, allowance.budget, door=control.door) as membership:
+        allowance = allowance._replace(membership=membership)
+        runner = Runner(prepared, _invocation(prepared), control.progress, allowance, control.stop)
+        reason = runner.run(range(prepared.descriptor.parts))
     if reason is not None:
         raise reason
     tables = [tables for _, tables in sorted(runner.parts.tables.items())]
@@ -162,18 +173,29 @@ class _ShardRun:
     unpublished: Totals = field(default_factory=Totals)
     reused_from: Counter[str] = field(default_factory=Counter)
     stopped: TtsPipelineError | None = None
+    notes: Sequence[str] = ()
 
     def run(self, part_numbers: Sequence[int], shard: Shard) -> None:
         """Run parts to their end, or until the run is stopped."""
         from tts_pipeline.job.runner import Runner  # with the HTTP stack: a dataset that is done does without
 
         job = self.prepared.job
-        allowance = make_allowance(self.prepared, self.control.progress, shard)
-        with self.control.start_service(job.service) as service, self.prepared.leases.hold_shared():
+        allowance = make_allowance(self.prepared, self.control.progress)
+        with ExitStack() as stack:
+            service = stack.enter_context(self.control.start_service(job.service))
+            stack.enter_context(self.prepared.leases.hold_shared())
             prepared = replace(self.prepared, job=replace(job, service=service))
+            account = open_account(prepared, allowance.budget, door=self.control.door, shard=shard)
+            membership = stack.enter_context(account)
+            allowance = allowance._replace(membership=membership)
+            note = unshared_note(job, shard.shards, has_store=membership is not None)
+            self.notes = [note] if note else []
+            if self.control.lone_limits is not None and not (membership and covers_shards(job)):
+                options = replace(job.options, limits=self.control.lone_limits)
+                prepared = replace(prepared, job=replace(prepared.job, options=options))
             while part_numbers:
                 runner = Runner(prepared, self.invocation, self.control.progress, allowance, self.control.stop)
-                self.stopped = _reportable_stop(runner.run(part_numbers), shard)
+                self.stopped = _reportable_stop(runner.run(part_numbers))
                 self.unpublished.add(runner.parts.unpublished)
                 self.reused_from.update(runner.reused_from)
                 part_numbers = [] if self.stopped else runner.parts.contended
@@ -196,10 +218,8 @@ def _invocation(prepared: PreparedJob) -> Invocation:
     )
 
 
-def _reportable_stop(reason: BaseException | None, shard: Shard) -> TtsPipelineError | None:
+def _reportable_stop(reason: BaseException | None) -> TtsPipelineError | None:
     """Return a stop that a report can hold; raise anything else: a bug, or a wrong setting."""
-    if isinstance(reason, StoppedError) and reason.stopped_by == "budget" and shard.shards > 1:
-        return as_shard_error(reason, shard)
     if reason is None or isinstance(reason, StoppedError | FatalError | StorageError):
         return reason
     raise reason

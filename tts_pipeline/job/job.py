@@ -65,6 +65,9 @@ class RunOptions:
             its leases if the store does not respond for this long.
         unspeakable: What happens to a text with nothing to say (``...``, an emoji): ``reject`` refuses it before any
             purchase, ``keep`` sends it.
+        account_store: Where the processes that spend on one account share its rates, pauses and budgets: a PostgreSQL
+            URL, a file for the processes of this machine only, or ``none``; None is ``TTS_ACCOUNT_STORE``, else a file
+            of this machine and user.
         tags: Tags for the bill, the same for all rows.
         tag_columns: Tag -> source column with its value for each row.
     """
@@ -85,6 +88,7 @@ class RunOptions:
     ship_every_s: float | None = None
     lease_s: float = LEASE_S
     unspeakable: UnspeakableAction = UNSPEAKABLE
+    account_store: str | None = field(default=None, repr=False)
     tags: Mapping[str, str] = field(default_factory=dict)
     tag_columns: Mapping[str, str] = field(default_factory=dict)
 
@@ -168,7 +172,7 @@ class Shard:
         index: The shard's index, from 0.
         first_part: The number of its first part.
         parts: The number of its parts.
-        shards: The number of the job's shards, which share its cap and its rates.
+        shards: The number of the job's shards, which share the account's rates.
         all_parts: The number of parts of all shards together.
     """
 

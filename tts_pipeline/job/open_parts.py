@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
 from tts_pipeline.config import MIN_OPEN_PARTS, MIN_OPEN_ROWS_PER_REQUEST, OPEN_INPUT_BYTES
 from tts_pipeline.dataset.active_part import ActivePart, PartRows, PriorState, Progress
 from tts_pipeline.dataset.adoption import adopt_journals, remove_shipped_logs
-from tts_pipeline.dataset.claims import claim_name
+from tts_pipeline.dataset.claims import claim_name, claim_names
 from tts_pipeline.dataset.commit import PartCommitter, PartTables, finished_totals, marker_name, remove_journals
 from tts_pipeline.dataset.descriptor import refuse_vanished
 from tts_pipeline.dataset.existing_speech import published_histories, read_existing_speech
@@ -96,7 +96,7 @@ class OpenParts:
             rows = prepared.read_part(self._reader, number, inputs)
             adopted = adopt_journals(prepared.store, prepared.journals_dir, number)
             prior_replays = self._replays(number)
-            self._committer.suspend_part(rows, [replay for replay in prior_replays if replay.journal_id in adopted])
+            self._committer.suspend_part(rows, self._replays_to_publish(number, prior_replays, adopted))
             self._committer.account_for_lost_journals(number, prior_replays)
             invocation = replace(self._invocation, dataset_fingerprint=prepared.descriptor.fingerprint_of(number))
             part = ActivePart(rows, prior_replays, invocation, self._progress, self._prior_state(rows, prior_replays))
@@ -113,6 +113,19 @@ class OpenParts:
             part.hold(resources.pop_all(), self._leases.check)
         self._active[number] = part
         return part
+
+    def _replays_to_publish(self, number: int, replays: Sequence[Replay], adopted: Collection[str]) -> list[Replay]:
+        """Return adopted journals and, under a cap, those with a claim, which may hold more than was spent.
+
+        Others that work under the cap would wait for the claim of a dead process until this part is done.
+        """
+        store, has_cap = self._prepared.store, self._allowance.pool is not None
+        claims = set(claim_names(store, number)) if has_cap and replays else set[str]()
+        return [
+            replay
+            for replay in replays
+            if replay.journal_id in adopted or claim_name(number, replay.journal_id) in claims
+        ]
 
     def _remove_claim_if_vanished(self, part: ActivePart) -> None:
         """Refuse a destination that vanished while the part was read; its claim would stay where nobody looks."""
@@ -147,6 +160,7 @@ class OpenParts:
         rows: the others may run for hours, and the tags of rows are nowhere else.
         """
         number, journals = part.rows.number, self._prepared.journals_dir
+        part.close_claim()
         replays = self._replays(number, own_journal_id=part.journal_id)
         refuse_vanished(self._prepared.store)
         if not self._prepared.is_published:
@@ -175,6 +189,7 @@ class OpenParts:
         """Publish the usage of a part that stays open, and close it; its journal stays."""
         try:
             part.sync()
+            part.close_claim()
             if self._leases.are_lost:  # the part's new holder relies on the chunks that were sent before
                 self.shipper.drop(part.journal_id)
             self.shipper.send_rest(part.journal_id)

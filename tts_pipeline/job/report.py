@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,7 @@ class Report:
         stopped: The reason that stopped the run before its end; None if it reached its end.
         reused_from: The number of this run's rows that reused audio, by place of ``RunOptions.reuse``, as it was given;
             the empty name is for equal rows of the job itself.
+        notes: What somebody should know of this run, beside the counts.
         left_out: The number of Parquet files of the source that are not read, by reason.
     """
 
@@ -35,6 +36,7 @@ class Report:
     stopped: TtsPipelineError | None = None
     reused_from: Mapping[str, int] = field(default_factory=dict)
     left_out: Mapping[str, int] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
     @property
     def stopped_by(self) -> str | None:
@@ -54,6 +56,7 @@ class Report:
             "destination": self.destination,
             "stopped_by": self.stopped_by,
             **({"left_out": dict(self.left_out)} if self.left_out else {}),
+            **({"notes": list(self.notes)} if self.notes else {}),
             "this_run": _counts(self.this_run),
         }
 

@@ -9,9 +9,12 @@ from concurrent.futures import wait
 from contextlib import suppress
 from functools import partial
 
+from tts_pipeline.account.exchange import Standing
+from tts_pipeline.account.shared_rates import SharedRates
 from tts_pipeline.cache.dataset_cache import DatasetCache
 from tts_pipeline.cache.job_cache import JobCache
 from tts_pipeline.cache.tiered import CLOSE_S, STOPPED_CLOSE_S, TieredCache
+from tts_pipeline.card import with_card_limits
 from tts_pipeline.client.client import SpeechClient
 from tts_pipeline.config import RESERVE_BYTES_PER_REQUEST
 from tts_pipeline.dataset.active_part import ActivePart, Progress
@@ -19,6 +22,7 @@ from tts_pipeline.dataset.invocation import Invocation
 from tts_pipeline.dataset.reader import DatasetReader
 from tts_pipeline.errors import StoppedError, StorageError
 from tts_pipeline.flow.budget import Budget
+from tts_pipeline.flow.clock import Clock
 from tts_pipeline.job.allowance import Allowance
 from tts_pipeline.job.coalescing import RequestCoalescer
 from tts_pipeline.job.event_loop_thread import shared_event_loop_thread
@@ -127,6 +131,7 @@ class Runner:
             cache=self._cache,
             unspeakable=job.options.unspeakable,
             transports=None if self._loop_thread is None else self._loop_thread.transports,
+            rates=self._shared_rates(),
         ) as client:
             self._coalescer = RequestCoalescer(
                 client, self._repeated_hashes, RequestHasher(self._prepared.mapper), self._job_cache
@@ -156,6 +161,21 @@ class Runner:
         if self._cache is not None:
             await self._cache.close(STOPPED_CLOSE_S if self._pool.reason else CLOSE_S)
         return self._pool.reason or storage_error
+
+    def _shared_rates(self) -> SharedRates | None:
+        """Return the rates that the processes of the account share; what its store says comes to the event loop."""
+        if self._allowance.membership is None:
+            return None
+        session, pots = self._allowance.membership
+        rates = SharedRates(session, with_card_limits(self._prepared.card, self._prepared.job.options.limits), Clock())
+        pots.begin()
+
+        def take_standing(standing: Standing) -> None:
+            rates.take_standing(standing)
+            pots.take_standing(standing)
+
+        session.on_standing = lambda standing: self._call_from_thread(partial(take_standing, standing))
+        return rates
 
     def _stop_pool(self, reason: StoppedError) -> None:
         self._call_from_thread(partial(self._pool.stop, reason))

@@ -25,7 +25,7 @@ from typing import Self
 from tts_pipeline.config import LEASE_S
 from tts_pipeline.errors import StorageError
 from tts_pipeline.log import logger
-from tts_pipeline.storage.file_lock import FileLock, HeldElsewhereError
+from tts_pipeline.storage.file_lock import FileLock, HeldElsewhereError, is_locked
 from tts_pipeline.storage.fsspec_store import FsspecStore
 from tts_pipeline.storage.heartbeat import TIMEOUT_LEASES, Heartbeat, PeerMonitor, boottime_s
 from tts_pipeline.storage.owner import (
@@ -184,6 +184,19 @@ class Leases:
         except HeldElsewhereError as error:
             return error
 
+    def has_ended(self, resource: str, invocation_id: str) -> bool:
+        """Return whether an invocation is known to have ended its work on a resource, in order or dead. Blocking."""
+        if self._store is not None:
+            peer = self._peers.get(invocation_id)
+            owner = read_owner(self._store, heartbeat_name(invocation_id)) if peer is None else peer.owner
+            if owner is None:
+                return True
+            if not self._shares_locks(owner):
+                peer = self._peer(self._store, owner)
+                peer.poll()
+                return peer.is_dead
+        return not is_locked(self.lock_folder / f"{resource}.lock")
+
     def leased_parts(self) -> list[str]:
         """Return the names of the parts that have a lease. Blocking."""
         names = () if self._store is None else self._store.names(LEASES)
@@ -296,7 +309,7 @@ class Leases:
                             self._store.remove(name)
         with suppress(StorageError):
             self._heartbeat.stop()
-            for invocation_id, peer in self._peers.items():
+            for invocation_id, peer in tuple(self._peers.items()):
                 peer.poll()
                 if peer.is_dead or (self._shares_locks(peer.owner) and has_exited(peer.owner.process)):
                     self._store.remove(heartbeat_name(invocation_id))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, overload
 
 from airflow.sdk import BaseOperator
 
+from tts_pipeline.airflow.account_store import mask_passwords
 from tts_pipeline.airflow.hook import SpeechHook
 from tts_pipeline.airflow.links import SpeechReportLink, report_link
-from tts_pipeline.airflow.outcome import FINAL_STOPS, airflow_errors, asset_event
+from tts_pipeline.airflow.outcome import airflow_errors, asset_event
 from tts_pipeline.airflow.paths import connection_of, resolve_path
 from tts_pipeline.config import AudioSettings, InputColumns, Selection
 from tts_pipeline.deprecation import renamed_arguments, renamed_attributes
@@ -60,7 +61,8 @@ class SpeechJobOperator(BaseOperator):
         selection: The rows of the source to take; None is all rows.
         audio: The format and sample rate of the dataset's audio; None is audio as received.
         unchecked: Names of parameters that are sent without a check against the model's card.
-        options: How the job is run: limits (those of the connection are their ceiling), budget, parts, quality, reuse.
+        options: How the job is run: limits (those of the connection are their ceiling), budget, parts, quality, reuse;
+            its account store goes before that of the connection.
         defer_after: If the service requests a longer pause than this, the task is deferred and holds no worker's slot;
             with None it is never deferred: it waits, up to ``Limits.max_pause_s``.
         kwargs: Arguments of every operator.
@@ -83,8 +85,6 @@ class SpeechJobOperator(BaseOperator):
     template_fields_renderers = {"parameters": "json", "tags": "json"}  # noqa: RUF012 (as Airflow has it)
     operator_extra_links = (SpeechReportLink(),)
     ui_color = "#e6dcf7"
-    final_stops: Collection[str] = FINAL_STOPS
-    """The values of ``stopped_by`` that would stop every further try too."""
 
     @renamed_arguments(running="options")
     def __init__(  # noqa: PLR0913 (an operator's fields, by name)
@@ -138,12 +138,12 @@ class SpeechJobOperator(BaseOperator):
 
     def execute(self, context: Context) -> Any:
         """Run the task; the returned value goes to XCom."""
-        with airflow_errors(self.final_stops):
+        with airflow_errors():
             return self._work(context)
 
     def resume(self, context: Context, event: Any = None) -> Any:  # noqa: ARG002 (the trigger's event)
         """Continue after the pause of a deferred task."""
-        with airflow_errors(self.final_stops):  # not by ``execute``: Airflow refuses to call it within a task
+        with airflow_errors():  # not by ``execute``: Airflow refuses to call it within a task
             return self._work(context)
 
     def on_kill(self) -> None:
@@ -191,16 +191,20 @@ class SpeechJobOperator(BaseOperator):
         )
 
     def _run_options(self, context: Context, hook: SpeechHook) -> RunOptions:
+        from tts_pipeline.account.location import VARIABLE
+        from tts_pipeline.catalog.keys import environment
         from tts_pipeline.job import RunOptions
 
         options = self.options or RunOptions()
         limits = hook.limits(options.limits)
         if self.defer_after is not None:
             limits = replace(limits, max_pause_s=min(limits.max_pause_s, self.defer_after.total_seconds()))
+        account_store = options.account_store or hook.account_store()
+        mask_passwords(account_store or environment().get(VARIABLE, ""))
         own_tags = {name: str(value) for name, value in (self.tags or {}).items()}  # a template may render as a number
         tags = {**context_tags(context), **options.tags, **own_tags}
         # ``empty_source.py`` handles an empty source before the job.
-        return replace(options, limits=limits, tags=tags, missing_is_empty=True)
+        return replace(options, limits=limits, tags=tags, account_store=account_store, missing_is_empty=True)
 
     def _run_to_end(self, run: RunJob) -> Report:
         """Run the job with regular progress lines in the log; raise or defer if it stopped before its end."""

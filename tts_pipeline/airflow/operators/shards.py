@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tts_pipeline.airflow.empty_source import OnEmpty, handle_empty_source
 from tts_pipeline.airflow.operators.base import SpeechJobOperator
-from tts_pipeline.airflow.outcome import FINAL_STOPS, xcom_result
+from tts_pipeline.airflow.outcome import xcom_result
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -60,8 +60,8 @@ class SpeechSynthesizeShardOperator(SpeechJobOperator):
 
     Args:
         shard: A shard of the plan.
-        at_a_time: The most shards that run at the same time, by a pool or ``max_active_tis_per_dag``: rates are divided
-            by it; None is all shards.
+        at_a_time: The most shards that run at the same time, by a pool or ``max_active_tis_per_dag``; None is all
+            shards. Where shards share no account store, each has this part of the account's limits.
         map_index_template: The name of the mapped task in Airflow: its parts.
         kwargs: Arguments of ``SpeechJobOperator``.
 
@@ -70,7 +70,6 @@ class SpeechSynthesizeShardOperator(SpeechJobOperator):
     """
 
     template_fields: Sequence[str] = (*SpeechJobOperator.template_fields, "shard")
-    final_stops = FINAL_STOPS - {"budget"}  # a shard's share of the budget grows when other shards finish
 
     def __init__(
         self,

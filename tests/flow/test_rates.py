@@ -1,4 +1,4 @@
-"""The pacer waits right before a request leaves, in virtual time."""
+"""A request waits right before it leaves, in virtual time."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import pytest
 
 from tests.flow.virtual_time import run_virtually, virtual_clock
 from tts_pipeline.config import Limits
-from tts_pipeline.flow.pacer import Pacer
+from tts_pipeline.flow.rates import OwnRates
 
 
 def leaving_s(limits: Limits, ready_s: list[float], *, characters: int = 10) -> list[float]:
     """Return the times at which requests leave that are ready at given times."""
 
     async def main() -> list[float]:
-        spacing, loop = Pacer(limits, virtual_clock()), asyncio.get_running_loop()
+        rates, loop = OwnRates(limits, virtual_clock()), asyncio.get_running_loop()
         begin_s, left_s = loop.time(), list[float]()
 
         async def send(at_s: float) -> None:
             await asyncio.sleep(at_s)
-            await spacing.wait(characters)
+            await rates.wait_to_send(characters)
             left_s.append(loop.time() - begin_s)
 
         await asyncio.gather(*map(send, ready_s))
@@ -52,9 +52,9 @@ def test_whoever_is_cancelled_takes_nobodys_turn() -> None:
 
     async def main() -> float:
         loop = asyncio.get_running_loop()
-        spacing, begin_s = Pacer(Limits(requests_per_minute=60), virtual_clock()), loop.time()
-        await spacing.wait(1)
-        cancelled, other = (asyncio.create_task(spacing.wait(1)) for _ in range(2))
+        rates, begin_s = OwnRates(Limits(requests_per_minute=60), virtual_clock()), loop.time()
+        await rates.wait_to_send(1)
+        cancelled, other = (asyncio.create_task(rates.wait_to_send(1)) for _ in range(2))
         await asyncio.sleep(0.5)
         cancelled.cancel()
         await other
