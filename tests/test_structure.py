@@ -62,7 +62,7 @@ OF_NO_MODULE: Mapping[str, str] = {
     ".": "attribution durability golden key_secrecy kill lost_disk money_property passwords public same_arguments"
     " structure wheel",
     "account": "budget_changes fork pots_property waiting",
-    "airflow": "dag_imports dags fork guarded operator_arguments page provider standalone tags",
+    "airflow": "dag_imports dags fleet fork guarded operator_arguments page provider standalone tags",
     "browse": "first_paint page",
     "catalog": "structures",
     "cli": "bad_input init living source_columns sources",

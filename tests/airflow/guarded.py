@@ -34,7 +34,7 @@ def main(command: list[str]) -> int:
 
 
 def _kill_descendants() -> None:
-    while pids := _descendants(os.getpid()):
+    while pids := descendants(os.getpid()):
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -43,12 +43,13 @@ def _kill_descendants() -> None:
                 pass
 
 
-def _descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
+    """Return the processes below a process, each before those that it has started."""
     pids: list[int] = []
     for listed in Path(f"/proc/{pid}/task").glob("*/children"):
         with suppress(OSError):  # it has ended meanwhile
             for child in map(int, listed.read_text().split()):
-                pids += [child, *_descendants(child)]
+                pids += [child, *descendants(child)]
     return pids
 
 

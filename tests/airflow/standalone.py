@@ -24,6 +24,7 @@ _LOG_LINES = 60
 _LOOK_S = 0.5
 _START_S = 300.0
 _OVER = {"success", "failed"}
+_PARTS = ("scheduler", "triggerer", "dag_processor")
 
 Value = TypeVar("Value")
 
@@ -48,12 +49,14 @@ class Standalone:
         url: Of the API server, which is also the user interface.
         folder: Where it was started.
         process: Ends with Airflow.
+        parts: What runs beside the API server.
     """
 
-    def __init__(self, url: str, folder: Path, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, url: str, folder: Path, process: subprocess.Popen[bytes], parts: Iterable[str] = _PARTS) -> None:
         self.url = url
         self.folder = folder
         self._process = process
+        self._parts = tuple(parts)
         self._client = httpx.Client(base_url=f"{url}/api/v2", trust_env=False, timeout=patience(60))
 
     def log_in(self) -> None:
@@ -147,7 +150,7 @@ class Standalone:
             health = self._client.get("/monitor/health").json()
         except (httpx.TransportError, ValueError):
             return False
-        return all(health[part]["status"] == "healthy" for part in ("scheduler", "triggerer", "dag_processor"))
+        return all(health[part]["status"] == "healthy" for part in self._parts)
 
 
 @dataclass(frozen=True)
@@ -181,13 +184,16 @@ def started_as_documented(
 
 
 @contextmanager
-def started(script: str, folder: Path, environ: Mapping[str, str]) -> Iterator[Standalone]:
-    """Run a shell script that ends in ``airflow standalone``; all of it ends with the ``with``, and with this process.
+def started(
+    script: str, folder: Path, environ: Mapping[str, str], parts: Iterable[str] = _PARTS
+) -> Iterator[Standalone]:
+    """Run a shell script that starts Airflow and ends with it; all of it ends with the ``with``, and with this process.
 
     Args:
         script: What is typed.
         folder: Where.
-        environ: Its environment; free ports and three workers are added.
+        environ: Its environment, and settings that differ from those of the tests: free ports, three workers.
+        parts: What runs beside the API server.
     """
     port, *log_ports = (free_port() for _ in range(3))
     command = [sys.executable, "-m", "tests.airflow.guarded", "bash", "-euc", script]
@@ -196,14 +202,14 @@ def started(script: str, folder: Path, environ: Mapping[str, str]) -> Iterator[S
         process = subprocess.Popen(
             command,
             cwd=folder,
-            env={**environ, **_settings(port, log_ports), "PYTHONPATH": str(ROOT)},
+            env={**_settings(port, log_ports), **environ, "PYTHONPATH": str(ROOT)},
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C is for the tests
         )
         stack.callback(_end, process)
-        airflow = Standalone(f"http://127.0.0.1:{port}", folder, process)
+        airflow = Standalone(f"http://127.0.0.1:{port}", folder, process, parts)
         stack.callback(airflow.close)
         airflow.log_in()
         yield airflow

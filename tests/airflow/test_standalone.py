@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,15 @@ import pytest
 
 pytest.importorskip("airflow.sdk", reason="apache-airflow is not installed (pip install 'tts-pipeline[airflow]')")
 
+from tests.airflow import doors
 from tests.airflow.conftest import KEY
 from tests.airflow.standalone import DagRun, DocumentedAirflow, Standalone, started_as_documented
 from tests.builders import row_ids, write_lines
 from tests.conftest import StartEmulator
 from tests.datasets import check_bill, read_table, spoken_ids
 from tests.docs.pages import fits
+from tests.killing import PRICE
+from tests.machine import patience
 from tts_pipeline.airflow import get_provider_info
 from tts_pipeline.emulator.local_service import LocalService
 
@@ -55,8 +60,7 @@ def airflow(documented: DocumentedAirflow, tmp_path: Path, service: LocalService
     _forget(documented.airflow)
     ask("POST", "/variables", {"key": "speech_root", "value": str(tmp_path)})
     ask("POST", "/pools", {"name": "speech", "slots": 4})
-    connection = {"connection_id": "speech_default", "conn_type": "speech", "host": service.url, "password": KEY}
-    ask("POST", "/connections", connection)
+    ask("POST", "/connections", _connection(service))
     yield documented.airflow
     documented.airflow.wait_until_idle()
     _forget(documented.airflow)
@@ -137,6 +141,54 @@ def test_a_task_whose_process_is_killed(airflow: Standalone, tmp_path: Path, ser
 
     run = _disturbed(airflow, tmp_path, service, kill)
     assert [task["try_number"] for task in airflow.tasks(run, SHARDS)] == [2, 1]
+
+
+def test_three_doors_on_one_budget(
+    airflow: Standalone, tmp_path: Path, service: LocalService, emulator: StartEmulator
+) -> None:
+    """A DAG's shards, a command line and a notebook at once: nothing beyond it, and the store's figures are the bills.
+
+    The shards are stopped by the budget, and are not tried again.
+    """
+    rows, amount, store = 1_500, PRICE * 8_000, tmp_path / "account.db"
+    services = [service, *(emulator(voice_mode="tone") for _ in range(2))]
+    for each in services:
+        each.set_faults([{"what": "slow", "delay_s": 3.0}])  # until all are at work
+    write_lines(tmp_path / "lines.parquet", rows)
+    doors.set_monthly(store, amount)
+    extra = json.dumps({"account_store": str(store)})
+    airflow.ask("PATCH", "/connections/speech_default", _connection(service, extra=extra), update_mask="extra")
+    run = airflow.trigger("on_a_budget")
+    airflow.wait_until(lambda: service.bill()["received"], "the first request of the DAG")
+    processes = [
+        doors.start_command(tmp_path, store, services[1]),
+        doors.start_notebook(tmp_path, store, services[2], rows),
+    ]
+    airflow.wait_until(lambda: all(each.bill()["received"] for each in services), "the first request of each door")
+    for each in services:
+        each.set_faults([{"what": "slow", "delay_s": 0.3}])
+    messages = [process.communicate(timeout=patience(120))[1] for process in processes]
+    assert [process.returncode for process in processes] == [4, 1], messages
+    assert messages[1].strip().endswith("budget")
+    assert airflow.wait_for_run(run) == "failed"
+    shards = airflow.tasks(run, SHARDS)
+    assert len({task["pid"] for task in shards}) == len(shards) == 3
+    assert {(task["state"], task["try_number"]) for task in shards} == {("failed", 1)}
+    bills = [each.bill()["characters"] for each in services]
+    assert min(bills) > 0
+    for name, bill in zip(_DATASETS, bills, strict=False):
+        assert sum(read_table(tmp_path / name, "usage")["characters_billed"].to_pylist()) == bill
+    facts = doors.read_budget(store)
+    print(f"the DAG, the command and the notebook: {bills} characters; {facts}")
+    assert Decimal("0.97") * amount <= PRICE * sum(bills) <= amount
+    assert (Decimal(facts["used"]), facts["possible"], facts["leased"]) == (PRICE * sum(bills), "0", "0")
+
+
+_DATASETS = ("out", "by-command")
+
+
+def _connection(service: LocalService, **fields: str) -> dict[str, str]:
+    return {"connection_id": "speech_default", "conn_type": "speech", "host": service.url, "password": KEY, **fields}
 
 
 def _forget(airflow: Standalone) -> None:
