@@ -15,6 +15,7 @@ from pathlib import Path
 from benchmarks.capacity import measure_capacity
 from benchmarks.contest import Arena
 from benchmarks.results import Results
+from benchmarks.scenarios.account import ACCOUNT
 from benchmarks.scenarios.layers import CPU_BY_LAYER
 from benchmarks.scenarios.memory import MEMORY
 from benchmarks.scenarios.peers import BESIDE_PEERS
@@ -29,7 +30,7 @@ from benchmarks.settings import FULL, QUICK, Settings
 from benchmarks.tables import Table
 from tts_pipeline.errors import TtsPipelineError
 
-SCENARIOS = (*SPEED, STRAGGLERS, CPU_BY_LAYER, BESIDE_PEERS, START, RESUME, MEMORY, RATE, SCALE)
+SCENARIOS = (*SPEED, STRAGGLERS, CPU_BY_LAYER, BESIDE_PEERS, START, RESUME, MEMORY, RATE, ACCOUNT, SCALE)
 """Contests first: an interrupted benchmark has those that are done."""
 _CAPACITY_S = 1.5
 

@@ -26,6 +26,8 @@ class Settings:
         straggler_s: The length of a run with stragglers, before its tail.
         requests_per_minute: The enforced rate.
         rate_s: The length of a run under this rate.
+        permits_s: How long processes take permits from an account store.
+        stopped_s: How long a process that shares a rate is stopped.
         done_rows: Rows of the datasets that are resumed.
         start_rows: Rows of the new job in the measurement of the time to a first request.
         tries: Repetitions of measurements that take a second.
@@ -51,6 +53,8 @@ class Settings:
     straggler_s: float = 12.0
     requests_per_minute: int = 1_200
     rate_s: float = 30.0
+    permits_s: float = 5.0
+    stopped_s: float = 60.0
     done_rows: tuple[int, int] = (1_000, 1_000_000)
     start_rows: int = 100_000
     tries: int = 5
@@ -85,6 +89,8 @@ QUICK = replace(
     memory_rows=(2_000, 10_000),
     straggler_s=4.0,
     rate_s=10.0,
+    permits_s=1.0,
+    stopped_s=20.0,
     done_rows=(1_000, 100_000),
     start_rows=20_000,
     tries=2,
