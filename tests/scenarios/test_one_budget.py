@@ -213,7 +213,7 @@ def _lose_the_file(crowd: Crowd, losses: int) -> None:
     crowd.wait_until(living=PROCESSES)
     for share in sorted(random.uniform(0.05, 0.8) for _ in range(losses)):
         crowd.wait_for(round(share * crowd.amount))
-        Path(crowd.store).unlink()
+        Path(crowd.store).unlink(missing_ok=True)  # it may not be made anew yet
     assert crowd.stops() == PROCESSES * [BUDGET_STOP]
     crowd.check_bill(is_exact=True)
 
