@@ -123,6 +123,13 @@ def test_one_that_may_still_send_is_missing(bench: Bench) -> None:
     assert _spend(bench, FIRST, "invocation-2") == {FIRST: _settled(1), "invocation-2": _settled(2)}
 
 
+def test_one_whose_part_another_goes_on_with_is_there(bench: Bench) -> None:
+    """A process that was killed and begun again at once holds the part, with the dead one's journal and claim."""
+    _leave_in_flight(bench)
+    with bench.leases.hold("part-00000"):
+        assert _spend(bench) == {FIRST: _IN_FLIGHT}
+
+
 def test_one_whose_journal_is_lost_is_missing(bench: Bench) -> None:
     """Its claim says that there was one; also when another machine has published the claim in its place.
 

@@ -136,10 +136,12 @@ class Crowd:
         """Check that the budget was kept and used, and that the store's figures are those of the service."""
         (facts,) = json.loads(self.tts("budget", "list", "--json"))["budgets"]
         charged, used, possible = self.charged(), int(facts["used"]), int(facts["possible"])
-        print(f"{charged} of {self.amount} characters were charged; used {used}, possible {possible}")
-        assert 0.97 * self.amount <= charged <= self.amount
+        usage = [row for job in self.jobs for row in job.read("usage")]
+        billed, at_most = (sum(row[f"characters_{name}"] for row in usage) for name in ("billed", "upper_bound"))
+        print(f"{charged} of {self.amount} characters were charged; used {used}, possible {possible}, usage {at_most}")
         assert (facts["leased"], facts["waiting_workers"]) == ("0", 0)
-        assert used <= charged <= used + possible <= self.amount
+        assert billed <= charged <= at_most <= used + possible <= self.amount
+        assert at_most >= 0.97 * self.amount, "what a kill left in flight is spent at most; nothing else is left over"
         if is_exact:
             assert (used, possible) == (charged, 0)
 

@@ -14,7 +14,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from tests.datasets import Bench
 from tts_pipeline.dataset.commit import PartCommitter, create_marker
 from tts_pipeline.errors import StorageError
-from tts_pipeline.storage.file_lock import HeldElsewhereError
+from tts_pipeline.storage.file_lock import FileLock, HeldElsewhereError
 from tts_pipeline.storage.fsspec_store import FsspecStore
 from tts_pipeline.storage.heartbeat import BEATS_PER_LEASE, TIMEOUT_LEASES, LeaseLostError
 from tts_pipeline.storage.lease import Leases
@@ -282,15 +282,34 @@ def test_nothing_is_sent_or_published_once_the_lease_is_lost(tmp_path: Path, obj
 
 def test_a_process_that_shares_our_locks_has_ended_when_its_lock_is_free(machine: Machine, tmp_path: Path) -> None:
     """At once, at a local destination as at a shared one; and when its heartbeat is gone."""
-    local = Leases(LocalStore(tmp_path), tmp_path / "locks")
-    with Leases(LocalStore(tmp_path), tmp_path / "locks").hold("part-00000"):
-        assert not local.has_ended("part-00000", "any")
-    assert local.has_ended("part-00000", "any")
+    local, holder = (Leases(LocalStore(tmp_path), tmp_path / "locks") for _ in range(2))
+    with holder.hold("part-00000"):
+        assert not local.has_ended("part-00000", holder.invocation_id)
+    assert local.has_ended("part-00000", holder.invocation_id)
     with machine.process() as watcher, machine.process() as working:
         with watcher.hold("part-00001"), working.hold("part-00000"):
             assert not watcher.has_ended("part-00000", working.invocation_id)
         assert watcher.has_ended("part-00000", working.invocation_id)
         assert watcher.has_ended("part-00000", "never seen")
+
+
+def test_who_held_a_lock_before_its_holder_has_ended(machine: Machine, tmp_path: Path) -> None:
+    """Also where the one that asks has the lock now, and goes on with the dead one's work."""
+    local, other = (Leases(LocalStore(tmp_path), tmp_path / "locks") for _ in range(2))
+    with local.hold("part-00000"):
+        assert local.has_ended("part-00000", "killed")
+        assert other.has_ended("part-00000", "killed")
+        assert not local.has_ended("part-00000", local.invocation_id)
+    with machine.process() as working, machine.process() as watcher, working.hold("part-00000"):
+        assert working.has_ended("part-00000", "killed")
+        assert watcher.has_ended("part-00000", "killed")
+
+
+def test_a_holder_without_a_name_may_be_anybody(tmp_path: Path) -> None:
+    """An earlier version wrote no name, and a full disk may have none."""
+    watcher = Leases(LocalStore(tmp_path), tmp_path / "locks")
+    with FileLock(tmp_path / "locks" / "part-00000.lock"):
+        assert not watcher.has_ended("part-00000", "killed")
 
 
 def test_a_process_of_another_machine_has_ended_when_it_is_silent(machine: Machine, other_machine: Machine) -> None:

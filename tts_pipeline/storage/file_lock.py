@@ -36,10 +36,12 @@ class FileLock:
     the instant its owner dies. Used with ``with``.
 
     Entering raises HeldElsewhereError when another process holds the lock; shared locks exclude exclusive ones.
+    ``owner`` is what others may know of the holder, beside its process: one line.
     """
 
-    def __init__(self, path: Path, *, shared: bool = False) -> None:
+    def __init__(self, path: Path, owner: str = "", *, shared: bool = False) -> None:
         self.path = path
+        self._owner = owner
         self._operation = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         self._fd: int | None = None
 
@@ -55,16 +57,16 @@ class FileLock:
         try:
             fcntl.flock(fd, self._operation | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            owner = os.pread(fd, 64, 0).decode(errors="replace").strip()
+            process, _ = _read_holder(fd)
             os.close(fd)
-            raise HeldElsewhereError(self.path.stem, owner or "unknown") from error
+            raise HeldElsewhereError(self.path.stem, process or "unknown") from error
         # The last owner may have removed the file between our opening and locking it: then we hold nothing.
         if not self._is_current(fd):
             os.close(fd)
             return None
-        with suppress(OSError):  # the owner's name is only for messages: a full disk may lack it
+        with suppress(OSError):  # a full disk may lack it: then nobody knows who holds the lock
             os.ftruncate(fd, 0)
-            os.pwrite(fd, f"process {os.getpid()}\n".encode(), 0)
+            os.pwrite(fd, f"process {os.getpid()}\n{self._owner}\n".encode(), 0)
         return fd
 
     def _is_current(self, fd: int) -> bool:
@@ -86,15 +88,26 @@ class FileLock:
 
 def is_locked(path: Path) -> bool:
     """Return whether a process of this machine holds a lock exclusively."""
+    return read_lock_owner(path) is not None
+
+
+def read_lock_owner(path: Path) -> str | None:
+    """Return the ``owner`` that holds a lock exclusively, empty if nobody knows it; None if the lock is free."""
     with storage_errors(f"looking at {path}"):
         try:
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
         except FileNotFoundError:
-            return False
+            return None
         try:
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return True
+            return _read_holder(fd)[1]
         finally:
             os.close(fd)
-        return False
+        return None
+
+
+def _read_holder(fd: int) -> tuple[str, str]:
+    """Return the process and the owner that an open lock file names; both are empty if it names none."""
+    process, _, owner = os.pread(fd, 128, 0).decode(errors="replace").partition("\n")
+    return process.strip(), owner.strip()

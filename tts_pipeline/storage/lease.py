@@ -25,7 +25,7 @@ from typing import Self
 from tts_pipeline.config import LEASE_S
 from tts_pipeline.errors import StorageError
 from tts_pipeline.log import logger
-from tts_pipeline.storage.file_lock import FileLock, HeldElsewhereError, is_locked
+from tts_pipeline.storage.file_lock import FileLock, HeldElsewhereError, read_lock_owner
 from tts_pipeline.storage.fsspec_store import FsspecStore
 from tts_pipeline.storage.heartbeat import TIMEOUT_LEASES, Heartbeat, PeerMonitor, boottime_s
 from tts_pipeline.storage.owner import (
@@ -133,7 +133,7 @@ class Leases:
             LeaseLostError: The leases of this process have ended.
             StorageError: The disk or the destination failed, or a lease is damaged.
         """
-        with FileLock(self.lock_folder / f"{resource}.lock"):
+        with FileLock(self.lock_folder / f"{resource}.lock", self.invocation_id):
             if self._store is None:
                 yield
                 return
@@ -185,7 +185,10 @@ class Leases:
             return error
 
     def has_ended(self, resource: str, invocation_id: str) -> bool:
-        """Return whether an invocation is known to have ended its work on a resource, in order or dead. Blocking."""
+        """Return whether an invocation is known to have ended its work on a resource, in order or dead. Blocking.
+
+        It has if another one, or this one, works on the resource now.
+        """
         if self._store is not None:
             peer = self._peers.get(invocation_id)
             owner = read_owner(self._store, heartbeat_name(invocation_id)) if peer is None else peer.owner
@@ -195,7 +198,8 @@ class Leases:
                 peer = self._peer(self._store, owner)
                 peer.poll()
                 return peer.is_dead
-        return not is_locked(self.lock_folder / f"{resource}.lock")
+        # One that has just taken a lock may not have written its name yet: the last holder's is there, or none.
+        return read_lock_owner(self.lock_folder / f"{resource}.lock") not in {invocation_id, ""}
 
     def leased_parts(self) -> list[str]:
         """Return the names of the parts that have a lease. Blocking."""
