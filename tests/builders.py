@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ STUDIO_PRICE = price_of(2, "studio-list", "EUR")
 FLASH_PRICE = price_of("0.8", "list-1")
 MODEL = "qwen3-tts-flash"
 NOW_US = 1_760_000_000_000_000
-TODAY = date(2026, 3, 10)
+NOW = datetime(2026, 3, 10, 23, 30, tzinfo=UTC)
 REQUEST_KEY = "ab" * 32
 
 

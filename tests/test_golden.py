@@ -48,24 +48,28 @@ def test_a_journal_with_every_kind_of_record_is_read_to_its_torn_tail() -> None:
     """Attempts, answers, speech, rejects, what was discarded and what was lost are all known again."""
     journal = replay_journal(GOLDEN / "part-00001.journal")
     assert journal is not None
-    assert _plain(_facts(journal)) == orjson.loads((GOLDEN / "journal.json").read_bytes())
+    facts = orjson.loads((GOLDEN / "journal.json").read_bytes())
+    assert _without_additions(_plain(_facts(journal)), facts) == facts
 
 
 def test_records_are_written_as_they_were() -> None:
-    """Records that are read and framed again are the same bytes, up to the torn tail."""
+    """Records that are read and framed again are the same bytes, up to the torn tail; the header may have more."""
     path = GOLDEN / "part-00001.journal"
     whole = path.read_bytes()
     with path.open("rb") as file:
         frames = [frame for frame in read_frames(path, file, check_payloads=True) if isinstance(frame, Frame)]
-    header = msgspec.json.decode(frames[0].record, type=JournalHeader)
-    records = [header, *(decode_record(frame.record) for frame in frames[1:])]
-    assert {type(record) for record in records} == {JournalHeader, *get_args(AnyRecord)}
+    header = orjson.loads(frames[0].record)
+    header_again = orjson.loads(encode_record(msgspec.json.decode(frames[0].record, type=JournalHeader)))
+    assert _without_additions(header_again, header) == header
+    records = [decode_record(frame.record) for frame in frames[1:]]
+    assert {type(record) for record in records} == set(get_args(AnyRecord))
     pieces = (
-        encode_frame(encode_record(record), frame.blob.read()) for record, frame in zip(records, frames, strict=True)
+        encode_frame(encode_record(record), frame.blob.read())
+        for record, frame in zip(records, frames[1:], strict=True)
     )
     again = b"".join(itertools.chain(*pieces))
-    assert whole.startswith(again)
-    assert 0 < len(whole) - len(again) < 400
+    assert whole.startswith(again, frames[1].start)
+    assert 0 < len(whole) - frames[1].start - len(again) < 400
 
 
 def test_a_finished_dataset_is_finished(tmp_path: Path) -> None:
@@ -149,6 +153,13 @@ def _facts(journal: Replay) -> dict[str, Any]:
             for (utterance_id, take), record in journal.utterances.items()
         },
     }
+
+
+def _without_additions(values: Any, earlier: Any) -> Any:
+    """Return values without the fields that an earlier version did not write."""
+    if isinstance(values, dict) and isinstance(earlier, dict):
+        return {name: _without_additions(value, earlier[name]) for name, value in values.items() if name in earlier}
+    return values
 
 
 def _plain(value: Any) -> Any:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from datetime import date
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from decimal import Decimal, localcontext
 
 import pytest
@@ -19,24 +20,38 @@ NEW = price_of(2, "new", effective_from=date(2026, 1, 1), effective_until=date(2
 
 
 @pytest.mark.parametrize(
-    ("day", "expected"),
+    ("at", "expected"),
     [
-        (date(1990, 1, 1), OLD),
-        (date(2025, 12, 31), OLD),
-        (date(2026, 1, 1), NEW),
-        (date(2026, 12, 31), NEW),
-        (date(2027, 1, 1), None),
+        (datetime(1990, 1, 1, tzinfo=UTC), OLD),
+        (datetime(2025, 12, 31, 23, 59, tzinfo=UTC), OLD),
+        (datetime(2026, 1, 1, tzinfo=UTC), NEW),
+        (datetime(2026, 12, 31, 23, 59, tzinfo=UTC), NEW),
+        (datetime(2027, 1, 1, tzinfo=UTC), None),
     ],
 )
-def test_price_holds_from_its_first_day_to_before_its_end(day: date, expected: Price | None) -> None:
+def test_price_holds_from_its_first_day_to_before_its_end(at: datetime, expected: Price | None) -> None:
     """The interval is half open: on the day one price ends, the next one holds."""
-    assert price_at([OLD, NEW], day) == expected
+    assert price_at([OLD, NEW], at) == expected
+
+
+@pytest.mark.parametrize(
+    ("at", "expected"),
+    [
+        (datetime(2025, 12, 31, 15, 59, 59, tzinfo=UTC), OLD),
+        (datetime(2025, 12, 31, 16, tzinfo=UTC), NEW),
+        (datetime(2026, 12, 31, 16, tzinfo=UTC), None),
+    ],
+)
+def test_the_days_of_a_price_are_those_of_its_time_zone(at: datetime, expected: Price | None) -> None:
+    """In Shanghai, the new year begins at 16:00 UTC."""
+    old, new = (replace(price, timezone="Asia/Shanghai") for price in (OLD, NEW))
+    assert price_at([old, new], at) == (expected and replace(expected, timezone="Asia/Shanghai"))
 
 
 def test_price_without_dates_always_holds() -> None:
     """None as a bound is no bound; without any price there is none."""
-    assert price_at([BY_CHARACTER], date(2026, 5, 5)) == BY_CHARACTER
-    assert price_at([], date(2026, 5, 5)) is None
+    assert price_at([BY_CHARACTER], datetime(2026, 5, 5, tzinfo=UTC)) == BY_CHARACTER
+    assert price_at([], datetime(2026, 5, 5, tzinfo=UTC)) is None
 
 
 @pytest.mark.parametrize(

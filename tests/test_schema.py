@@ -45,7 +45,8 @@ started_at timestamp[us, tz=UTC], finished_at timestamp[us, tz=UTC], latency_ms 
 outcome string, error_code string, request_id string, characters_counted int64, characters_reported int64,
 characters_billed int64, characters_upper_bound int64, input_tokens int64, output_tokens int64, total_tokens int64,
 price_id string, price_basis string, cost decimal128(18, 9), cost_upper_bound decimal128(18, 9), currency string,
-tags map<string, string>, implausible bool"""
+tags map<string, string>, implausible bool, list_cost decimal128(18, 9), kind string, audio_ms int64, door string,
+key_id string"""
 
 REJECTS_CONTRACT = """utterance_id string, take int32, error_class string, error_code string, message string,
 attempts int16, cost decimal128(18, 9), currency string, failed_at timestamp[us, tz=UTC], invocation_id string"""

@@ -22,7 +22,7 @@ FLOORS: Sequence[Sequence[str]] = (
     ("deprecation",),
     ("errors", "models", "config", "lazy_imports", "log"),
     ("attempt", "card"),
-    ("money", "options"),
+    ("money", "options", "periods"),
     ("text", "schema", "audio"),
     ("catalog", "wire", "storage"),
     ("flow", "source", "wal"),

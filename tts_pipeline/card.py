@@ -61,6 +61,7 @@ class Card:
         billing: The unit that the service bills by.
         output_tokens_per_second: Tokens billed for a second of audio, with billing by token; None is unknown.
         prices: Prices in order of time.
+        list_prices: The maker's published prices in order of time, also where ``prices`` are the user's own.
         requests_per_minute: The service's own limit for this model and one account; None is no known limit.
         account_concurrency: The most requests in flight that the service permits one account; None is no known limit.
         permissive: Whether parameters that the card does not know are sent.
@@ -78,6 +79,7 @@ class Card:
     billing: Literal["han_double", "characters", "tokens"] = "characters"
     output_tokens_per_second: int | None = None
     prices: tuple[Price, ...] = ()
+    list_prices: tuple[Price, ...] = ()
     requests_per_minute: int | None = None
     account_concurrency: int | None = None
     permissive: bool = False

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
 
 from msgspec import Meta, Struct
 
@@ -251,9 +252,10 @@ class Price:
         per_10k_characters: Price of 10,000 billed characters.
         per_1m_input_tokens: Price of 1,000,000 tokens of text.
         per_1m_output_tokens: Price of 1,000,000 tokens of audio.
-        effective_from: First day (UTC) of the price; None has no beginning.
-        effective_until: First day (UTC) after the price; None has no end.
+        effective_from: First day of the price; None has no beginning.
+        effective_until: First day after the price; None has no end.
         source: Where the figure was read, and when.
+        timezone: The time zone of these days: the vendor's, by its IANA name.
     """
 
     price_id: str
@@ -265,6 +267,24 @@ class Price:
     effective_from: date | None = None
     effective_until: date | None = None
     source: str = ""
+    timezone: str = "UTC"
+
+    @property
+    def begin(self) -> datetime | None:
+        """The instant from which the price applies; None has no beginning."""
+        return self._midnight(self.effective_from)
+
+    @property
+    def end(self) -> datetime | None:
+        """The first instant after the price; None has no end."""
+        return self._midnight(self.effective_until)
+
+    def applies_at(self, at: datetime) -> bool:
+        """Return whether the price applies at an instant."""
+        return (self.begin is None or self.begin <= at) and (self.end is None or at < self.end)
+
+    def _midnight(self, day: date | None) -> datetime | None:
+        return None if day is None else datetime.combine(day, time(), ZoneInfo(self.timezone)).astimezone(UTC)
 
 
 UtteranceKey = tuple[str, int]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date
+from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 from functools import lru_cache, reduce
 from typing import NamedTuple
@@ -24,17 +24,13 @@ _ARITHMETIC = Context(prec=60, rounding=ROUND_HALF_EVEN)
 """Makes a bill independent of the caller's decimal context."""
 
 
-def price_at(prices: Sequence[Price], day: date) -> Price | None:
-    """Return the price of a day (UTC); None without one: then the cost is unknown, which is not 0.
+def price_at(prices: Iterable[Price], at: datetime) -> Price | None:
+    """Return the price of an instant; None without one: then the cost is unknown, which is not 0.
 
-    A price applies from its ``effective_from`` up to, not including, its ``effective_until``; at most one applies,
-    because the catalog refuses overlapping prices.
+    A price applies from its ``effective_from`` up to, not including, its ``effective_until``, days of its time zone; at
+    most one applies, because the catalog refuses overlapping prices.
     """
-    for price in prices:
-        has_begun = price.effective_from is None or price.effective_from <= day
-        if has_begun and (price.effective_until is None or day < price.effective_until):
-            return price
-    return None
+    return next((price for price in prices if price.applies_at(at)), None)
 
 
 def cost_of(price: Price | None, *, characters: int, usage: Usage) -> Decimal | None:

@@ -126,6 +126,18 @@ USAGE: tuple[Column, ...] = (
         "Whether the reported usage is implausible; null for unknown, and in files older than this column.",
         null=True,
     ),
+    # Null in files older than these columns.
+    _column(
+        "list_cost",
+        MONEY,
+        "The confirmed usage at the maker's list price of the time; null if there was none in the currency.",
+        unit="currency",
+        null=True,
+    ),
+    _column("kind", pa.string(), "What was bought: speech.", null=True),
+    _column("audio_ms", pa.int64(), "Length of the answer's audio; null without audio.", unit="ms", null=True),
+    _column("door", pa.string(), "Where the job was started: run, synthesize, airflow, ...", null=True),
+    _column("key_id", pa.string(), "8 hex digits that tell the API key from others; none without a key.", null=True),
 )
 
 REJECTS: tuple[Column, ...] = (

@@ -15,12 +15,12 @@ from tests.flow.virtual_time import run_virtually
 from tts_pipeline.account import budgets
 from tts_pipeline.account.amounts import parse_amount
 from tts_pipeline.account.budgets import Condition, Terms
-from tts_pipeline.account.periods import PeriodKind
 from tts_pipeline.account.schema import migrate
 from tts_pipeline.account.shared_pots import JobFacts
 from tts_pipeline.account.status import BudgetStatus, read_status
 from tts_pipeline.account.worker_rows import LEASE_US
 from tts_pipeline.config import Limits
+from tts_pipeline.periods import PeriodKind
 
 LIMITS = Limits(max_concurrency=16, max_outage_s=60.0)
 LEASE_S = LEASE_US / 1e6

@@ -31,6 +31,7 @@ from tts_pipeline.models import Price
 
 RADIO = Terms("radio", Amount(2_000 * 10**9, "CNY"), "month", "Asia/Shanghai", Condition({"team": "radio"}))
 DAY = date(2026, 11, 30)
+NOW = datetime(2026, 11, 30, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -202,11 +203,11 @@ CNY = Price("p", "CNY", "list", per_10k_characters=Decimal("0.8"))
 def test_money_that_cannot_be_counted_is_refused(card: Card, words: str) -> None:
     """It names the budget; a budget of characters needs no price."""
     with pytest.raises(ConfigurationError, match=f"the budget 'radio' of 2,000 CNY counts.*{words}"):
-        check_prices([_budget(Condition())], card, DAY)
-    check_prices([_budget(Condition(), Amount(1, None))], card, DAY)
+        check_prices([_budget(Condition())], card, NOW)
+    check_prices([_budget(Condition(), Amount(1, None))], card, NOW)
 
 
 def test_money_in_the_currency_of_the_price_is_counted() -> None:
     """By characters, or by tokens with a bound."""
-    check_prices([_budget(Condition())], _card(CNY), DAY)
-    check_prices([_budget(Condition())], _card(CNY, billing="tokens", output_tokens_per_second=50), DAY)
+    check_prices([_budget(Condition())], _card(CNY), NOW)
+    check_prices([_budget(Condition())], _card(CNY, billing="tokens", output_tokens_per_second=50), NOW)

@@ -27,11 +27,11 @@ from tts_pipeline.account.amounts import parse_amount
 from tts_pipeline.account.budgets import Terms
 from tts_pipeline.account.database import StoreAwayError, StoreLostError
 from tts_pipeline.account.exchange import Exchange, Requests
-from tts_pipeline.account.periods import EVER, Period
 from tts_pipeline.account.postgres import PostgresDatabase
 from tts_pipeline.account.pots import Want
 from tts_pipeline.account.schema import migrate
 from tts_pipeline.errors import ConfigurationError, TtsPipelineError
+from tts_pipeline.periods import EVER, Period
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from tts_pipeline.account.amounts import parse_amount
 from tts_pipeline.account.budgets import Terms
 from tts_pipeline.account.database import StoreLostError
 from tts_pipeline.account.exchange import HEARTBEAT_S, Exchange, Requests
-from tts_pipeline.account.periods import EVER, Period
 from tts_pipeline.account.pots import CLOSED, Spending, Want
 from tts_pipeline.account.schema import migrate, read_meta, recovery_end_us
+from tts_pipeline.periods import EVER, Period
 
 
 class _Worker:

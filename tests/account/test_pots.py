@@ -14,10 +14,10 @@ from tts_pipeline.account import pots, worker_rows
 from tts_pipeline.account.amounts import Amount
 from tts_pipeline.account.budgets import Terms, list_budgets, remove_budget, set_budget
 from tts_pipeline.account.database import Database, Transaction
-from tts_pipeline.account.periods import Period, period_of
 from tts_pipeline.account.pots import Draw, Spending, Want
 from tts_pipeline.account.schema import migrate
 from tts_pipeline.account.worker_rows import LEASE_US
+from tts_pipeline.periods import Period, period_of
 
 EVER = Period("ever")
 NOW_US = 10**15

@@ -22,10 +22,10 @@ from tts_pipeline.account import pots, worker_rows
 from tts_pipeline.account.amounts import Amount
 from tts_pipeline.account.budgets import Terms, list_budgets, set_budget
 from tts_pipeline.account.database import Database
-from tts_pipeline.account.periods import Period
 from tts_pipeline.account.pots import Spending, Want
 from tts_pipeline.account.schema import migrate
 from tts_pipeline.account.worker_rows import LEASE_US, Worker
+from tts_pipeline.periods import Period
 
 PERIOD = Period("ever")
 AMOUNTS = st.integers(0, 200)

@@ -16,13 +16,13 @@ from tts_pipeline.account.amounts import parse_amount
 from tts_pipeline.account.budgets import Terms
 from tts_pipeline.account.database import StoreLostError
 from tts_pipeline.account.exchange import Exchange, Requests, Standing
-from tts_pipeline.account.periods import EVER, Period
 from tts_pipeline.account.pots import CLOSED, Spending, Want
 from tts_pipeline.account.schema import migrate
 from tts_pipeline.account.session import AccountSession
 from tts_pipeline.account.sqlite import SqliteDatabase
 from tts_pipeline.account.status import read_status
 from tts_pipeline.account.store_thread import StoreThread
+from tts_pipeline.periods import EVER, Period
 
 
 def _draw(session: AccountSession, budget_id: str, size: int) -> None:

@@ -14,11 +14,11 @@ from tests.account.budgeted import BEGIN_S, LEASE_S, LIMITS, Account, check_exac
 from tests.builders import cost_of
 from tts_pipeline.account import pots
 from tts_pipeline.account.exchange import Standing
-from tts_pipeline.account.periods import EVER, Period
 from tts_pipeline.account.shared_pots import SharedPots
 from tts_pipeline.account.status import read_status
 from tts_pipeline.attempt import Attempt
 from tts_pipeline.money import SpendBound
+from tts_pipeline.periods import EVER, Period
 
 
 @pytest.mark.parametrize("workers", [1, 2, 8])

@@ -13,12 +13,12 @@ from tts_pipeline.account.amounts import Amount
 from tts_pipeline.account.budgets import Terms, list_budgets, set_budget
 from tts_pipeline.account.database import Database, Transaction
 from tts_pipeline.account.identity import Account
-from tts_pipeline.account.periods import Period, PeriodKind, instant, period_of
 from tts_pipeline.account.pots import Spending, Want
 from tts_pipeline.account.rate_clock import RateClock
 from tts_pipeline.account.schema import migrate
 from tts_pipeline.account.status import BudgetStatus, StoreStatus, forecast, read_status
 from tts_pipeline.account.worker_rows import LEASE_US
+from tts_pipeline.periods import Period, PeriodKind, instant, period_of
 
 
 @pytest.fixture

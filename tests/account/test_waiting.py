@@ -15,11 +15,11 @@ from tests.account.budgeted import Account, run
 from tests.account.simulation import SimulatedService, SimulatedWorker
 from tests.builders import FLASH, settlement_of
 from tts_pipeline.account.exchange import Requests
-from tts_pipeline.account.periods import EVER, Period
 from tts_pipeline.account.pots import Want
 from tts_pipeline.account.shared_pots import JobFacts
 from tts_pipeline.attempt import Attempt, Settlement
 from tts_pipeline.config import Limits
+from tts_pipeline.periods import EVER, Period
 
 _TAGS: dict[str, Any] = {"team": "radio"}
 

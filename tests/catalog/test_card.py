@@ -51,7 +51,7 @@ def test_prices_are_in_order_of_time() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('prices = ["first", "overlapping"]', "overlap: 'first' and 'overlapping' apply on the same day"),
+        ('prices = ["first", "overlapping"]', "overlap: 'first' and 'overlapping' apply at the same time"),
         ('prices = ["first", "dollars"]', "must be in one currency"),
         ('prices = ["tokens"]', "not a price for billing by characters"),
         ('billing = "tokens"\nprices = ["first"]', "not a price for billing by tokens"),

@@ -71,6 +71,8 @@ def test_a_price_with_dates() -> None:
             PRICE + "per_10k_characters = 1\neffective_from = 2026-01-01\neffective_until = 2026-01-01",
             "effective_until must be after effective_from",
         ),
+        (PRICE + 'per_10k_characters = 1\ntimezone = "Asia/Shangai"', "timezone is not one: no time zone"),
+        (PRICE + 'per_10k_characters = 1\ntimezone = ""', "timezone is not one"),
     ],
 )
 def test_mistakes_in_a_price(content: str, message: str) -> None:

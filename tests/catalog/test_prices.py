@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -46,10 +46,10 @@ def test_the_example_is_read() -> None:
         ("flash-contract-2026", "user"),
         ("flash-contract-2027", "user"),
     ]
-    price = price_at(prices, date(2027, 1, 1))
+    price = price_at(prices, datetime(2027, 1, 1, tzinfo=UTC))
     assert price is not None
     assert price.per_10k_characters == Decimal("0.7")
-    assert price_at(prices, date(2025, 12, 31)) is None
+    assert price_at(prices, datetime(2025, 12, 31, tzinfo=UTC)) is None
     assert ids_of(catalog, "dashscope", "qwen-tts") == ["qwen-tts-discount"]
 
 
@@ -57,7 +57,9 @@ def test_they_take_the_place_of_that_models_prices_only(load_prices: LoadPrices)
     """All of them, on that service; other models, other services and their limits stay as they are."""
     catalog = load_prices(f"{ONE}per_10k_characters = 0.5\neffective_from = 2030-01-01")
     assert ids_of(catalog, "modelstream") == ["one"]
-    assert price_at(catalog.card(catalog.service("modelstream"), FLASH).prices, date(2029, 1, 1)) is None
+    prices = catalog.card(catalog.service("modelstream"), FLASH).prices
+    assert price_at(prices, datetime(2029, 12, 31, 15, 59, tzinfo=UTC)) is None
+    assert price_at(prices, datetime(2029, 12, 31, 16, tzinfo=UTC)) is not None, "a day of the vendor"
     assert ids_of(catalog, "dashscope") == ids_of(catalog, "local") == ["aliyun-qwen3-tts-flash"]
 
 
@@ -94,7 +96,7 @@ def test_a_service_by_url_can_have_prices(load_prices: LoadPrices) -> None:
         ('[prices.one]\nmodel = "m"\ncurrency = "CNY"\nper_10k_characters = 1', "prices.one.service is missing"),
         (
             f"{ONE}per_10k_characters = 1\n" + ONE.replace("one", "two") + "per_10k_characters = 2",
-            "'one' and 'two' apply on the same day",
+            "'one' and 'two' apply at the same time",
         ),
         (
             f"{ONE}per_10k_characters = 1\neffective_until = 2026-01-01\n"

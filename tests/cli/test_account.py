@@ -12,10 +12,10 @@ from tests.postgres import PASSWORD
 from tts_pipeline.account import pots, rate_clock, worker_rows
 from tts_pipeline.account.amounts import Amount
 from tts_pipeline.account.budgets import Terms, list_budgets, set_budget
-from tts_pipeline.account.periods import Period
 from tts_pipeline.account.pots import Spending, Want
 from tts_pipeline.account.schema import migrate
 from tts_pipeline.account.sqlite import SqliteDatabase
+from tts_pipeline.periods import Period
 
 EVER = Period("ever")
 LONG_US = 3_600_000_000

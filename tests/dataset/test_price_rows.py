@@ -35,6 +35,7 @@ def test_a_price_is_stored_whole() -> None:
         "effective_from": "2026-01-01",
         "effective_until": None,
         "source": "",
+        "timezone": "UTC",
     }
 
 

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.builders import FLASH_PRICE, NOW_US, settlement_of
@@ -11,6 +13,7 @@ from tts_pipeline.attempt import Attempt, Outcome, Settlement
 from tts_pipeline.dataset.invocation import Invocation
 from tts_pipeline.dataset.usage_table import usage_table
 from tts_pipeline.models import Usage, UtteranceKey
+from tts_pipeline.periods import instant
 from tts_pipeline.wal.records import UnaccountedSpend
 from tts_pipeline.wal.replay import Replay
 
@@ -89,3 +92,41 @@ def test_tags_of_a_row_are_added_to_those_of_the_job() -> None:
     assert [row["tags"] for row in _rows((ATTEMPT, None), (other, None))] == [job_tags, job_tags]
     rows = _rows((ATTEMPT, None), (other, None), tags={("u", 2): {"team": "c", "x": "y"}})
     assert [row["tags"] for row in rows] == [[("team", "c"), ("job", "n"), ("x", "y")], job_tags]
+
+
+def test_the_list_price_is_kept_beside_a_contract() -> None:
+    """That of the time; it counts what is confirmed, and not what is in another currency, or has no price."""
+    contract = replace(FLASH_PRICE, price_id="contract", basis="user", per_10k_characters=Decimal("0.5"))
+    dollars = replace(contract, price_id="dollars", currency="USD")
+    begun = instant(NOW_US).date()
+    list_prices = [
+        replace(FLASH_PRICE, price_id="before", per_10k_characters=Decimal(7), effective_until=begun),
+        replace(FLASH_PRICE, effective_from=begun),
+    ]
+    invocation = Invocation(
+        "i", "local", "m", None, {each.price_id: each for each in (contract, dollars)}, {}, "f", list_prices=list_prices
+    )
+    replay = Replay(invocation.journal_header(0, "j"))
+    for number, price_id in enumerate(["contract", "dollars", None]):
+        attempt = msgspec.structs.replace(ATTEMPT, attempt_id=f"a{number}", price_id=price_id)
+        cost = None if price_id is None else Decimal("0.0005")
+        replay.attempts[attempt.attempt_id] = attempt, settlement_of(attempt, cost=cost)
+    replay.attempts["unknown"] = msgspec.structs.replace(ATTEMPT, attempt_id="unknown", price_id="contract"), None
+    rows = usage_table(replay, {}).to_pylist()
+    assert [row["list_cost"] for row in rows] == [Decimal("0.0008"), None, None, Decimal(0)]
+    assert [row["cost"] for row in rows] == [Decimal("0.0005"), Decimal("0.0005"), None, Decimal(0)]
+
+
+def test_a_row_says_where_its_request_came_from() -> None:
+    """The door and the key, also for a claim; what an earlier version wrote has neither."""
+    invocation = Invocation("i", "local", "m", None, PRICES, {}, "f", door="synthesize", key_id="0123abcd")
+    lost = UnaccountedSpend(NOW_US, 5, Decimal(1), "CNY")
+    for header, door, key in (
+        (invocation.journal_header(0, "j"), "synthesize", "0123abcd"),
+        (replace(invocation, door="", key_id="").journal_header(0, "j"), None, None),
+    ):
+        replay = Replay(header, unaccounted=lost, audio_ms={"a1": 1_500})
+        replay.attempts[ATTEMPT.attempt_id] = ATTEMPT, settlement_of(ATTEMPT)
+        rows = usage_table(replay, {}).to_pylist()
+        assert [(row["kind"], row["door"], row["key_id"]) for row in rows] == 2 * [("speech", door, key)]
+        assert [row["audio_ms"] for row in rows] == [1_500, None]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.builders import STUDIO, STUDIO_PRICE, TODAY, narrator
+from tests.builders import NOW, STUDIO, STUDIO_PRICE, narrator
 from tts_pipeline.card import Card, Endpoint
 from tts_pipeline.config import BudgetCap, Limits
 from tts_pipeline.estimates.cost_and_time import cap_notes, estimate_notes, estimate_time, expected_cost
@@ -34,7 +34,7 @@ BY_TOKEN = Price("tokens", "EUR", "user", per_1m_input_tokens=Decimal(1), per_1m
 
 
 def _notes(model: Card, limits: Limits = Limits(), service: Endpoint = STUDIO, counts: Counts = COUNTS) -> str:
-    return "; ".join(estimate_notes(counts, model, service, estimate_time(counts, model, limits), TODAY))
+    return "; ".join(estimate_notes(counts, model, service, estimate_time(counts, model, limits), NOW))
 
 
 @pytest.mark.parametrize(

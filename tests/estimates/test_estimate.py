@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 import tts_pipeline as tts
-from tests.builders import NARRATOR, STUDIO, TODAY
+from tests.builders import NARRATOR, NOW, STUDIO
 from tts_pipeline.catalog import Catalog
 from tts_pipeline.config import InputColumns, Limits, Selection
 from tts_pipeline.errors import ConfigurationError
@@ -96,7 +96,7 @@ def test_a_job_may_ask_for_ids_and_a_selection() -> None:
     """As the command line does: a run would look for them."""
     rows = pl.DataFrame({"id": ["a", "b"], "text": ["Hello.", "Bye."]})
     job = Job("", "", STUDIO, "narrator", selection=Selection(limit=1), catalog=CATALOG)
-    assert estimate_rows(rows, job, today=TODAY).characters_billed == 6
+    assert estimate_rows(rows, job, today=NOW.date()).characters_billed == 6
     with pytest.raises(ConfigurationError, match="no column 'id'"):
         estimate_rows(rows.drop("id"), job)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -25,7 +25,7 @@ COST = Decimal("0.001")
 
 CHARACTERS = BudgetCap(max_characters=100)
 MONEY = BudgetCap(max_cost=Decimal("0.1"), currency="CNY")
-TODAY = date(2026, 6, 1)
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
 
 def make_attempt(name: str, characters: int, *, priced: bool = True) -> Attempt:
@@ -176,7 +176,7 @@ def test_spent_and_reserved_never_pass_the_cap(max_characters: int, plan: list[t
 def test_a_cap_that_cannot_be_kept_is_refused(cap: BudgetCap, card: Card, message: str) -> None:
     """Before anything is sent, and with the way out."""
     with pytest.raises(ConfigurationError, match=message):
-        check_cap(cap, card, TODAY)
+        check_cap(cap, card, NOW)
 
 
 @pytest.mark.parametrize(
@@ -193,4 +193,4 @@ def test_a_cap_that_cannot_be_kept_is_refused(cap: BudgetCap, card: Card, messag
 )
 def test_a_cap_that_can_be_kept_is_taken(cap: BudgetCap, card: Card) -> None:
     """No cap, characters without a price, money by characters, and by tokens with a bound."""
-    check_cap(cap, card, TODAY)
+    check_cap(cap, card, NOW)

@@ -22,7 +22,6 @@ from tts_pipeline.account.database import Transaction
 from tts_pipeline.account.exchange import HEARTBEAT_S
 from tts_pipeline.account.identity import dataset_id
 from tts_pipeline.account.location import NO_STORE, find_store
-from tts_pipeline.account.periods import EVER, Period
 from tts_pipeline.account.pots import CLOSED, Spending, Want
 from tts_pipeline.account.schema import migrate
 from tts_pipeline.account.session import AccountSession
@@ -33,6 +32,7 @@ from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.job import Job, plan, run_job, run_parts
 from tts_pipeline.job.account import covers_shards
+from tts_pipeline.periods import EVER, Period
 
 START_AND_END = 4
 """The tables are made or looked at, with a lock before that; the worker is registered, and removed."""

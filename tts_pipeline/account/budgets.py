@@ -9,15 +9,15 @@ import json
 import uuid
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import datetime
 from decimal import Decimal
 
 from tts_pipeline.account.amounts import Amount, nano_of
 from tts_pipeline.account.database import Row, Transaction
-from tts_pipeline.account.periods import PeriodKind, check_timezone, instant, microseconds
 from tts_pipeline.card import Card
 from tts_pipeline.errors import ConfigurationError, did_you_mean
 from tts_pipeline.money import price_at
+from tts_pipeline.periods import PeriodKind, check_timezone, instant, microseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,14 +161,14 @@ def matching(
     return matches
 
 
-def check_prices(budgets: Iterable[Budget], card: Card, day: date) -> None:
-    """Check that budgets of money can be kept with a model's price of a day (UTC), before anything is sent.
+def check_prices(budgets: Iterable[Budget], card: Card, at: datetime) -> None:
+    """Check that budgets of money can be kept with a model's price of an instant, before anything is sent.
 
     Raises:
         ConfigurationError: A budget has another currency than the price, the model has no price, or a price by token
             has no bound for the tokens of audio.
     """
-    price = price_at(card.prices, day)
+    price = price_at(card.prices, at)
     model = f"{card.model} on {card.service}"
     for terms in (budget.terms for budget in budgets):
         if terms.amount.currency is None:

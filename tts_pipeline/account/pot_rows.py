@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tts_pipeline.account.database import Row, Transaction
-from tts_pipeline.account.periods import Period
+from tts_pipeline.periods import Period
 
 PotKey = tuple[str, str]
 """A budget's id, and the key of a period."""

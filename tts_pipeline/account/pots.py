@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from tts_pipeline.account import pot_rows, worker_rows
 from tts_pipeline.account.database import Transaction
-from tts_pipeline.account.periods import Period, instant
 from tts_pipeline.account.pot_rows import PotKey, Slice
+from tts_pipeline.periods import Period, instant
 
 CLOSED = "closed"
 """The worker of a slice that stands for all that were closed in a store that was lost."""

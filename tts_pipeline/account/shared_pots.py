@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from tts_pipeline.account.amounts import Amount
 from tts_pipeline.account.budgets import Budget, amount_of, check_prices, matching
 from tts_pipeline.account.exchange import Standing
-from tts_pipeline.account.periods import Period, instant, period_of
 from tts_pipeline.account.pot_rows import PotKey
 from tts_pipeline.account.pots import Refusal, Spending, Want
 from tts_pipeline.account.session import AccountSession
@@ -24,6 +23,7 @@ from tts_pipeline.flow.clock import Clock
 from tts_pipeline.flow.rates import store_away_error
 from tts_pipeline.log import logger
 from tts_pipeline.money import SpendBound
+from tts_pipeline.periods import Period, instant, period_of
 
 _POLL_S = (0.25, 1.0)
 """The least and the most time until a worker that was refused asks again."""
@@ -55,7 +55,7 @@ class JobFacts:
             ConfigurationError: One of them cannot be kept: it has another currency, or depends on the row.
         """
         matches = matching(budgets, self.service, self.card.model, self.tags, self.tag_columns)
-        check_prices(matches, self.card, instant(at_us).date())
+        check_prices(matches, self.card, instant(at_us))
         return matches
 
 

@@ -11,10 +11,10 @@ from tts_pipeline.account.amounts import Amount
 from tts_pipeline.account.budgets import Budget, list_budgets
 from tts_pipeline.account.database import Transaction
 from tts_pipeline.account.identity import Account
-from tts_pipeline.account.periods import Period, instant, period_of
 from tts_pipeline.account.pot_rows import Slice, slices_in_use
 from tts_pipeline.account.rate_clock import FULL_RATE, RateClock
 from tts_pipeline.account.worker_rows import Worker, all_workers
+from tts_pipeline.periods import Period, instant, period_of
 
 MIN_FORECAST_SHARE = 0.05
 """The share of a period that has to be counted before a forecast says something."""

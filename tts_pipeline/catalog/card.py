@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import date
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Literal, cast
 
@@ -72,7 +72,7 @@ def _prices(table: TomlTable, catalog_prices: Mapping[str, Price]) -> tuple[Pric
 
 def sort_prices(prices: Iterable[Price]) -> tuple[Price, ...]:
     """Return prices in the order of their first days."""
-    return tuple(sorted(prices, key=lambda price: price.effective_from or date.min))
+    return tuple(sorted(prices, key=lambda price: price.begin or datetime.min.replace(tzinfo=UTC)))
 
 
 def _check_languages(table: TomlTable, card: Card) -> None:
@@ -105,7 +105,7 @@ def check_prices(table: TomlTable, billing: str, prices: Sequence[Price], *, key
     if len({price.currency for price in prices}) > 1:
         raise table.error(key, "must be in one currency, because a model's costs are added up")
     for earlier, later in pairwise(prices):
-        ends, begins = earlier.effective_until, later.effective_from
+        ends, begins = earlier.end, later.begin
         if ends is None or begins is None or begins < ends:
             pair = f"{earlier.price_id!r} and {later.price_id!r}"
-            raise table.error(key, f"overlap: {pair} apply on the same day", "effective_until is exclusive")
+            raise table.error(key, f"overlap: {pair} apply at the same time", "effective_until is exclusive")

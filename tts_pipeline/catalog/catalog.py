@@ -67,7 +67,8 @@ class Catalog:
             ConfigurationError: A service of the catalog has no such model; the hint lists its models.
         """
         card = self._find_card(service, model)
-        return replace(card, prices=self.prices.get((service.name, model), card.prices))
+        list_prices = tuple(price for price in card.prices if price.basis == "list")
+        return replace(card, prices=self.prices.get((service.name, model), card.prices), list_prices=list_prices)
 
     def _find_card(self, service: Endpoint, model: str) -> Card:
         exact = self.cards.get((service.name, model)) or self.cards.get((ANY_SERVICE, model))

@@ -13,6 +13,7 @@ from tts_pipeline.catalog.toml_table import TomlTable
 from tts_pipeline.catalog.value import coerce, has_type
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.models import ParameterValue, Price
+from tts_pipeline.periods import read_timezone
 
 DIALECTS = ("openai", "dashscope")
 """The forms of requests that ``wire.request`` builds."""
@@ -67,8 +68,8 @@ def read_service(name: str, table: TomlTable) -> Service:
     return service
 
 
-def read_price(price_id: str, table: TomlTable, basis: Literal["list", "user"]) -> Price:
-    """Read ``[prices.ID]``; ``basis`` is the default for a table without one."""
+def read_price(price_id: str, table: TomlTable, basis: Literal["list", "user"], timezone: str = "UTC") -> Price:
+    """Read ``[prices.ID]``; ``basis`` and ``timezone`` are the defaults for a table without them."""
     currency = table.text(table.require("currency")) or ""
     if not _CURRENCY.fullmatch(currency):
         raise table.error("currency", "must be three capitals, such as CNY")
@@ -82,8 +83,13 @@ def read_price(price_id: str, table: TomlTable, basis: Literal["list", "user"]) 
         effective_from=table.day("effective_from"),
         effective_until=table.day("effective_until"),
         source=table.text("source") or "",
+        timezone=timezone if (own := table.text("timezone")) is None else own,
     )
     table.refuse_unknown_keys()
+    try:
+        read_timezone(price.timezone)
+    except ConfigurationError as error:
+        raise table.error("timezone", f"is not one: {error.message}", error.hint or "") from None
     price_keys = [key for key in (_BY_CHARACTER, *_BY_TOKEN) if key in table]
     if price_keys not in ([_BY_CHARACTER], list(_BY_TOKEN)):
         raise table.error(_BY_CHARACTER, f"must be given alone, or {_BY_TOKEN[0]} and {_BY_TOKEN[1]} together")

@@ -20,7 +20,8 @@ def read_prices(
 ) -> dict[Reference, tuple[Price, ...]]:
     """Read a file of prices; return all prices of each service and model in it, in order of time.
 
-    ``[prices.ID]`` is as in a catalog, with ``service`` (a name or a URL) and ``model`` as well; its basis is ``user``.
+    ``[prices.ID]`` is as in a catalog, with ``service`` (a name or a URL) and ``model`` as well; its basis is ``user``,
+    and its days are of the time zone of the model's list price.
     An id of the catalog must have the catalog's price, because it means that price in every bill.
 
     Raises:
@@ -34,7 +35,8 @@ def read_prices(
         service = table.text(table.require("service")) or ""
         model = table.text(table.require("model")) or ""
         card = card_of(service, model)
-        price = read_price(price_id, table, "user")
+        list_timezone = next((price.timezone for price in card.list_prices), "UTC")
+        price = read_price(price_id, table, "user", list_timezone)
         refuse_duplicate_id(table, price, catalog_prices)
         cards[card.service, card.model] = card
         entries.setdefault((card.service, card.model), []).append((table, price))

@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from tts_pipeline.account.amounts import Amount
-from tts_pipeline.account.periods import Period
 from tts_pipeline.account.status import AccountStatus, BudgetStatus, Share, StoreStatus, WorkerStatus
 from tts_pipeline.cli.terminal import align_columns
+from tts_pipeline.periods import Period
 
 
 def sections(status: StoreStatus) -> Iterator[str]:

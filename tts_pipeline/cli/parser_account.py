@@ -6,8 +6,8 @@ import argparse
 import re
 from typing import Any
 
-from tts_pipeline.account.periods import PERIOD_KINDS
 from tts_pipeline.options import BY_NAME
+from tts_pipeline.periods import PERIOD_KINDS
 
 _SET_EPILOG = """\
 A budget counts every attempt that matches all of --where, --service and --model, of every job on every account of

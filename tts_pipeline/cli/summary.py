@@ -108,7 +108,7 @@ def _reused_lines(report: Report) -> Iterator[tuple[str, str]]:
 
 
 def _price_lines(totals: Totals, service: Endpoint, card: Card) -> Iterator[tuple[str, str]]:
-    price = price_at(card.prices, datetime.now(UTC).date())
+    price = price_at(card.prices, datetime.now(UTC))
     warning = caveat(service, card, price)
     if warning is not None:
         yield "price", warning

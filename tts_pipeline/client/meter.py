@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 import secrets
-from datetime import UTC, datetime
 from decimal import Decimal
 
 from msgspec import Struct
@@ -21,10 +20,12 @@ from tts_pipeline.flow.clock import Clock
 from tts_pipeline.log import logger
 from tts_pipeline.models import Price, Segment, Usage, Utterance
 from tts_pipeline.money import cost_of, price_at
+from tts_pipeline.periods import instant
 from tts_pipeline.text import billed_characters, input_length
 from tts_pipeline.wire.usage import NO_USAGE, InvalidUsage
 
-_DAY_US = 86_400_000_000
+_QUARTER_US = 900_000_000
+"""A day begins at a whole quarter of an hour in every time zone in use."""
 _ZERO_USAGE = Usage(input_tokens=0, output_tokens=0)
 
 _OUTPUT_TOKENS_PER_SECOND = 50
@@ -260,15 +261,15 @@ class Meter:
         )
 
     def _price_at(self, utc_us: int) -> Price | None:
-        day = utc_us // _DAY_US
-        if day not in self._prices:
-            price = price_at(self._card.prices, datetime.fromtimestamp(day * 86_400, UTC).date())
-            self._prices[day] = price
+        quarter = utc_us // _QUARTER_US
+        if quarter not in self._prices:
+            price = price_at(self._card.prices, instant(quarter * _QUARTER_US))
+            self._prices[quarter] = price
             text = None if self._service is None else caveat(self._service, self._card, price)
             if text not in self._caveats:
                 self._caveats.add(text)
                 logger.warning("%s", text)
-        return self._prices[day]
+        return self._prices[quarter]
 
 
 def _format_count(count: int | None) -> str:

@@ -30,7 +30,8 @@ class Claim:
 
     The cost is None without a price. Service, model, account and tags are for the bill, if the journal is lost.
     ``is_waiting`` states that nothing of the claim can come back: it is spent, none of its attempts is in flight, and
-    its process waits for the money of others. Earlier versions neither write nor read it.
+    its process waits for the money of others. Earlier versions neither write nor read it,
+    ``door`` and ``key_id``.
     """
 
     journal_id: str
@@ -46,6 +47,8 @@ class Claim:
     host: str = ""
     process: Count = 0
     is_waiting: bool = False
+    door: str = ""
+    key_id: str = ""
 
 
 # msgspec learns a dataclass when it first meets it: a process died in which two threads did so at once (0.22.0).
@@ -58,7 +61,7 @@ def claim_of(
     """Return the claim of a journal on at most these characters and this cost."""
     bound = opened_at_us, characters, cost, currency
     owner = header.service, header.model, header.account, header.tags
-    return Claim(header.journal_id, header.invocation_id, *bound, *owner)
+    return Claim(header.journal_id, header.invocation_id, *bound, *owner, door=header.door, key_id=header.key_id)
 
 
 def write_claim(store: Store, part: int, claim: Claim) -> None:

@@ -13,7 +13,10 @@ from tts_pipeline.wal.records import JournalHeader
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """The values that all journals and bills of one execution share: its id, service, account, prices and tags."""
+    """The values that all journals and bills of one execution share: its id, service, account, prices and tags.
+
+    ``door`` is where it was started, and ``key_id`` tells its key from others without showing it.
+    """
 
     invocation_id: str
     service: str
@@ -22,6 +25,9 @@ class Invocation:
     prices: Mapping[str, Price]
     tags: Mapping[str, str]
     dataset_fingerprint: str
+    door: str = ""
+    key_id: str = ""
+    list_prices: Sequence[Price] = ()
 
     @property
     def currency(self) -> str | None:
@@ -40,6 +46,9 @@ class Invocation:
             prices=dict(self.prices),
             tags=dict(self.tags),
             dataset_fingerprint=self.dataset_fingerprint,
+            door=self.door,
+            key_id=self.key_id,
+            list_prices=tuple(self.list_prices),
         )
 
 

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
 import pyarrow as pa
 from msgspec import Struct
 
-from tts_pipeline.attempt import Attempt, Outcome
+from tts_pipeline.attempt import Attempt, Outcome, Settlement
 from tts_pipeline.dataset.claims import Claim, claim_of
 from tts_pipeline.dataset.price_rows import with_prices
-from tts_pipeline.models import Usage, UtteranceKey
-from tts_pipeline.money import confirmed_if_unknown
+from tts_pipeline.models import Price, Usage, UtteranceKey
+from tts_pipeline.money import confirmed_if_unknown, cost_of, price_at
+from tts_pipeline.periods import instant
 from tts_pipeline.schema import repeat, table_of, to_array, to_table, usage_schema
+from tts_pipeline.wal.records import JournalHeader
 from tts_pipeline.wal.replay import Replay
 
-_HEADER_COLUMNS = ("invocation_id", "journal_id", "account", "service", "model")
+_SPEECH = "speech"
 _ATTEMPT_COLUMNS = {
     **{name: name for name in ("attempt_id", "utterance_id", "take", "segment", "voice")},
     **{name: name for name in ("characters_counted", "price_id")},
@@ -88,9 +91,34 @@ def _attempt_table(replay: Replay, tags: Mapping[UtteranceKey, Mapping[str, str]
         "price_basis": [price and price.basis for price in attempt_prices],
         "currency": [price and price.currency for price in attempt_prices],
         "tags": _tag_column(header.tags, attempts, tags),
-        **{name: repeat(getattr(header, name), schema.field(name), len(attempts)) for name in _HEADER_COLUMNS},
+        "list_cost": list(map(partial(_list_cost, header.list_prices), attempts, settlements, attempt_prices)),
+        "audio_ms": [replay.audio_ms.get(attempt.attempt_id) for attempt in attempts],
+        **{name: repeat(value, schema.field(name), len(attempts)) for name, value in _constants(header).items()},
     }
     return table_of(columns, schema)
+
+
+def _constants(header: JournalHeader | Claim) -> dict[str, str | None]:
+    """Return the columns that are the same in all rows; an empty one of an earlier version is null."""
+    names = ("invocation_id", "journal_id", "account", "service", "model")
+    return {
+        **{name: getattr(header, name) for name in names},
+        "kind": _SPEECH,
+        "door": header.door or None,
+        "key_id": header.key_id or None,
+    }
+
+
+def _list_cost(
+    list_prices: Sequence[Price], attempt: Attempt, settlement: Settlement | _UnknownSettlement, price: Price | None
+) -> Decimal | None:
+    """Return the confirmed usage at the list price of the time; None without one in the price's currency."""
+    list_price = price_at(list_prices, instant(attempt.started_at_us))
+    if list_price is None or price is None or list_price.currency != price.currency:
+        return None
+    if list_price.price_id == price.price_id or not settlement.cost:
+        return settlement.cost
+    return cost_of(list_price, characters=settlement.characters_billed, usage=settlement.usage)
 
 
 def _columns_of(values: Sequence[Any], fields: Mapping[str, str]) -> dict[str, list[Any]]:
@@ -110,12 +138,8 @@ def _tag_column(
 def claim_usage(claim: Claim) -> dict[str, Any]:
     """Return the usage row for the whole amount of a claim whose journal is unknown."""
     return {
+        **_constants(claim),
         "attempt_id": f"claim-{claim.journal_id}",
-        "invocation_id": claim.invocation_id,
-        "journal_id": claim.journal_id,
-        "account": claim.account,
-        "service": claim.service,
-        "model": claim.model,
         "started_at": claim.opened_at_us,
         "outcome": "unknown",
         "characters_counted": claim.characters_upper_bound,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from tts_pipeline.card import Card, Endpoint
@@ -83,14 +83,14 @@ def expected_cost(price: Price | None, counts: Counts, card: Card) -> Decimal | 
     return cost_of(price, characters=counts.characters_billed, usage=_tokens(counts, card))
 
 
-def estimate_notes(counts: Counts, card: Card, service: Endpoint, time: TimeEstimate, today: date) -> Iterator[str]:
+def estimate_notes(counts: Counts, card: Card, service: Endpoint, time: TimeEstimate, now: datetime) -> Iterator[str]:
     """Yield the assumptions behind the figures."""
-    price = price_at(card.prices, today)
+    price = price_at(card.prices, now)
     if price is None:
         yield f"the catalog has no price for {card.model} on {card.service} today: the cost is null, which is not 0"
     else:
         yield from _price_notes(price, card, service)
-        yield from _price_end_notes(price, card, time, today)
+        yield from _price_end_notes(price, card, time, now)
     if service.name == LOCAL and counts.japanese_rows:
         yield NO_JAPANESE
     if counts.long_texts > counts.cut_texts:
@@ -126,16 +126,16 @@ def _price_notes(price: Price, card: Card, service: Endpoint) -> Iterator[str]:
         yield f"the cost is at the maker's list price: {service.name} may charge otherwise"
 
 
-def _price_end_notes(price: Price, card: Card, time: TimeEstimate, today: date) -> Iterator[str]:
-    end = price.effective_until
+def _price_end_notes(price: Price, card: Card, time: TimeEstimate, now: datetime) -> Iterator[str]:
+    end, last_day = price.end, price.effective_until
     if end is None:
         return
     successor = price_at(card.prices, end)
     next_price = f"then {successor.price_id} holds" if successor else "no price is known from then on"
     if time.elapsed_s is None:
-        yield f"the price {price.price_id} ends before {end}; {next_price}"
-    elif end <= today + timedelta(days=math.ceil(time.elapsed_s / _DAY_S)):
-        yield f"the price {price.price_id} ends before {end}, while the job runs; {next_price}"
+        yield f"the price {price.price_id} ends before {last_day}; {next_price}"
+    elif end <= now + timedelta(seconds=time.elapsed_s):
+        yield f"the price {price.price_id} ends before {last_day}, while the job runs; {next_price}"
 
 
 def _tokens(counts: Counts, card: Card) -> Usage:

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 from tts_pipeline.cache.cache_location import CacheLocation, CacheTier, find_cache
@@ -161,7 +161,8 @@ def estimate_rows(rows: AnyRows, job: Job, *, latency_s: float | None = None, to
     latency = measured_latency if latency_s is None else Latency(latency_s)
     with HashPartitions(job.options.work_dir, REQUEST_DTYPE) as requests:
         counts = tally(inputs.input_rows, job.columns.text, counter, requests, paces)
-    result = _make_estimate(counts, job, latency, inputs.prior_spend, today or datetime.now(UTC).date())
+    now = datetime.now(UTC) if today is None else datetime.combine(today, time(), UTC)
+    result = _make_estimate(counts, job, latency, inputs.prior_spend, now)
     notes = result.notes if inputs.note is None else (*result.notes, inputs.note)
     return replace(result, left_out=inputs.input_rows.left_out, notes=notes)
 
@@ -222,13 +223,13 @@ def _inputs_without_dataset(rows: AnyRows, job: Job) -> _Inputs:
     )
 
 
-def _make_estimate(counts: Counts, job: Job, latency: Latency | None, prior_spend: Cost, today: date) -> Estimate:
+def _make_estimate(counts: Counts, job: Job, latency: Latency | None, prior_spend: Cost, now: datetime) -> Estimate:
     card, options = job.card(), job.options
-    price, time = price_at(card.prices, today), estimate_time(counts, card, options.limits, latency)
+    price, time = price_at(card.prices, now), estimate_time(counts, card, options.limits, latency)
     audio_hours = math.fsum(voice.audio_hours for voice in counts.spoken)
     cost, factor = expected_cost(price, counts, card), max_purchases(options.quality)
     notes = (
-        *estimate_notes(counts, card, job.service, time, today),
+        *estimate_notes(counts, card, job.service, time, now),
         *cap_notes(counts, cost, options.budget, prior_spend),
     )
     return Estimate(

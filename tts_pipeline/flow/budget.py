@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from datetime import date
+from datetime import datetime
 
 from tts_pipeline.attempt import Attempt, Settlement
 from tts_pipeline.card import Card
@@ -211,8 +211,8 @@ def _budget_error(amounts: Sequence[str], note: str, *, parameter: str) -> Stopp
     )
 
 
-def check_cap(cap: BudgetCap, card: Card, today: date) -> None:
-    """Check that a cap can be enforced with a model's prices of today (in UTC), before anything is sent.
+def check_cap(cap: BudgetCap, card: Card, now: datetime) -> None:
+    """Check that a cap can be enforced with a model's present prices, before anything is sent.
 
     Raises:
         ConfigurationError: The amount has no currency or is not above 0, its currency differs from the price's, the
@@ -226,7 +226,7 @@ def check_cap(cap: BudgetCap, card: Card, today: date) -> None:
         raise ConfigurationError(f"max_cost is {cap.max_cost}", hint="give more than 0, with its currency: 500CNY")
     if cap.currency is None:
         raise ConfigurationError("max_cost has no currency", hint="give the currency too, as in 500CNY")
-    _check_price(cap, card, price_at(card.prices, today))
+    _check_price(cap, card, price_at(card.prices, now))
 
 
 def _check_price(cap: BudgetCap, card: Card, price: Price | None) -> None:

@@ -82,7 +82,7 @@ def estimate_cost(
     """
     catalog = load_catalog(catalog)
     card = catalog.card(service or _maker_of(model, catalog), model)
-    price = price_at(card.prices, datetime.now(UTC).date())
+    price = price_at(card.prices, datetime.now(UTC))
     if price is None:
         logger.warning("%s on %s has no price today: its cost is null, not 0", model, card.service)
         return pl.when(False).then(_expression(column).str.len_chars().cast(_MONEY))

@@ -17,7 +17,6 @@ from tts_pipeline.account.budgets import Budget as AccountBudget
 from tts_pipeline.account.budgets import amount_of, list_budgets
 from tts_pipeline.account.identity import account_of, dataset_id
 from tts_pipeline.account.location import VARIABLE, StoreLocation, find_store
-from tts_pipeline.account.periods import Period, run_id
 from tts_pipeline.account.pots import Spending
 from tts_pipeline.account.probe import count_workers
 from tts_pipeline.account.session import AccountSession
@@ -34,6 +33,7 @@ from tts_pipeline.flow.clock import Clock
 from tts_pipeline.job.job import Job, Shard
 from tts_pipeline.job.prepared_job import PreparedJob
 from tts_pipeline.log import logger
+from tts_pipeline.periods import Period, run_id
 from tts_pipeline.storage.location import is_local, local_path
 from tts_pipeline.storage.mounts import network_file_system
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import pyarrow as pa
 
 from tts_pipeline.card import Endpoint
+from tts_pipeline.catalog.key_id import key_id
 from tts_pipeline.config import Limits
 from tts_pipeline.dataset.active_part import Progress
 from tts_pipeline.dataset.commit import PartTables
@@ -113,7 +114,7 @@ def run_shard(prepared: PreparedJob, shard: Shard, control: RunControl) -> Repor
     """
     started = time.monotonic()
     job, progress, numbers = prepared.job, control.progress, shard.numbers()
-    invocation = _invocation(prepared)
+    invocation = _invocation(prepared, control.door)
     progress.totals.rows = sum(len(prepared.descriptor.row_range(number)) for number in numbers)
     _collect_orphans(prepared, committed_parts(prepared.store, prepared.descriptor))
     finished_parts = committed_parts(prepared.store, prepared.descriptor)
@@ -155,7 +156,7 @@ def run_unpublished(prepared: PreparedJob, control: RunControl) -> PartTables:
     allowance = make_allowance(prepared, control.progress)
     with open_account(prepared, allowance.budget, door=control.door) as membership:
         allowance = allowance._replace(membership=membership)
-        runner = Runner(prepared, _invocation(prepared), control.progress, allowance, control.stop)
+        runner = Runner(prepared, _invocation(prepared, control.door), control.progress, allowance, control.stop)
         reason = runner.run(range(prepared.descriptor.parts))
     if reason is not None:
         raise reason
@@ -205,7 +206,7 @@ class _ShardRun:
                     part_numbers = [] if self.stopped else part_numbers
 
 
-def _invocation(prepared: PreparedJob) -> Invocation:
+def _invocation(prepared: PreparedJob, door: str) -> Invocation:
     job = prepared.job
     return Invocation(
         invocation_id=prepared.leases.invocation_id,
@@ -215,6 +216,9 @@ def _invocation(prepared: PreparedJob) -> Invocation:
         prices={price.price_id: price for price in prepared.card.prices},
         tags=job.options.tags,
         dataset_fingerprint=prepared.descriptor.fingerprint,
+        door=door,
+        key_id=key_id(job.service.api_key or ""),
+        list_prices=prepared.card.list_prices,
     )
 
 

@@ -108,7 +108,7 @@ def _check_settings(job: Job, *, sends: bool) -> Card:
     card = job.card()
     if sends:
         refuse_unreachable(job)
-    check_cap(job.options.budget, card, datetime.now(UTC).date())
+    check_cap(job.options.budget, card, datetime.now(UTC))
     check_settings(job.audio)
     check_drop(job.columns, job.options.tag_columns)
     return card

@@ -57,6 +57,9 @@ class JournalHeader(Record, frozen=True, kw_only=True, tag="open"):
     prices: dict[str, Price] = msgspec.field(default_factory=dict)
     tags: dict[str, str] = msgspec.field(default_factory=dict)
     dataset_fingerprint: str = ""
+    door: str = ""
+    key_id: str = ""
+    list_prices: tuple[Price, ...] = ()
 
 
 class Intent(Record, frozen=True, tag="intent"):

@@ -53,15 +53,17 @@ class UtteranceRecord(msgspec.Struct):
 class Replay:
     """The contents of one journal.
 
-    An attempt without a settlement has an unknown outcome. ``size_bytes`` is the length of the whole frames; a torn
-    tail may follow. ``unread_bytes`` counts the bytes of damaged records, and synced bytes that are gone: attempts in
-    them are unknown. ``damaged_answers`` counts records whose audio is damaged; their part of the bill is valid.
-    ``unaccounted`` is the further spending that damage, or a copy that ends before its journal, may hide.
+    An attempt without a settlement has an unknown outcome. ``audio_ms`` is the length of each attempt's audio.
+    ``size_bytes`` is the length of the whole frames; a torn tail may follow. ``unread_bytes`` counts the bytes of
+    damaged records, and synced bytes that are gone: attempts in them are unknown. ``damaged_answers`` counts records
+    whose audio is damaged; their part of the bill is valid. ``unaccounted`` is the further spending that damage, or a
+    copy that ends before its journal, may hide.
     """
 
     header: JournalHeader
     attempts: dict[str, tuple[Attempt, Settlement | None]] = field(default_factory=dict)
     utterances: dict[UtteranceKey, UtteranceRecord] = field(default_factory=dict)
+    audio_ms: dict[str, int] = field(default_factory=dict)
     size_bytes: int = 0
     unread_bytes: int = 0
     damaged_answers: int = 0
@@ -147,6 +149,8 @@ def _apply_settlement(replay: Replay, record: Settled, blob: Blob | None) -> Non
     settlement = record.settlement
     attempt, _ = replay.attempts[settlement.attempt_id]
     replay.attempts[settlement.attempt_id] = (attempt, settlement)
+    if record.answer is not None:
+        replay.audio_ms[attempt.attempt_id] = record.answer.duration_ms
     if record.answer is not None and blob is not None:
         utterance = _utterance(replay, (attempt.utterance_id, attempt.take))
         utterance.answers[attempt.segment] = (record.answer, blob)

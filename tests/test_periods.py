@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tts_pipeline.account.periods import Period, PeriodKind, check_timezone, period_of, run_id
 from tts_pipeline.errors import ConfigurationError
+from tts_pipeline.periods import Period, PeriodKind, check_timezone, period_of, run_id
 
 INSTANTS = st.datetimes(datetime(1972, 1, 2), datetime(2037, 12, 30), timezones=st.just(UTC))
 ZONES = st.sampled_from(sorted(available_timezones()))

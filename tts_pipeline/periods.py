@@ -1,4 +1,4 @@
-"""The periods of budgets: which day, month or run an instant belongs to, and when that begins and ends."""
+"""The periods of budgets and bills: which day, month or run an instant belongs to, and when that begins and ends."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def period_of(kind: PeriodKind, timezone: str | None, at: datetime, run: str) ->
     if kind == "ever":
         return Period(EVER)
     check_timezone(kind, timezone)
-    zone = ZoneInfo(timezone or "")
+    zone = read_timezone(timezone or "")
     first, following, preceding = _STEPS[kind]
     begins = first(at.astimezone(zone).date())
     # The date of a zone may step back: for an hour after 23:01, the clocks of St. John's showed the day before again.
@@ -89,13 +89,22 @@ def check_timezone(kind: PeriodKind, timezone: str | None) -> None:
             f"a budget per {kind} needs a time zone: a {kind} begins at midnight somewhere",
             hint="give its IANA name with `timezone`, such as Asia/Shanghai or UTC",
         )
+    read_timezone(timezone)
+
+
+def read_timezone(name: str) -> ZoneInfo:
+    """Return a time zone by its IANA name.
+
+    Raises:
+        ConfigurationError: The time zone is not known on this machine.
+    """
     try:
-        ZoneInfo(timezone)
+        return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: "Asia" is a folder
         zones = available_timezones()
         hint = "an IANA name such as Asia/Shanghai or UTC" if zones else "install the package tzdata"
         raise ConfigurationError(
-            f"no time zone {timezone!r} is known on this machine", hint=f"{did_you_mean(timezone, zones)}Use {hint}"
+            f"no time zone {name!r} is known on this machine", hint=f"{did_you_mean(name, zones)}Use {hint}"
         ) from None
 
 
