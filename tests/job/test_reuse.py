@@ -25,6 +25,7 @@ from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.emulator.tone import tone
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.job import Report, run_job
+from tts_pipeline.job.report import Saving
 
 
 @pytest.fixture
@@ -96,7 +97,10 @@ def test_a_pilot_becomes_the_full_job(tmp_path: Path, service: LocalService) -> 
     report = _run(tmp_path, service, tmp_path / "pilot")
     assert (report.stopped, report.dataset.speech, report.dataset.reused) == (None, 40, 15)
     assert (purchases(service), report.dataset.attempts) == (40, 25)
-    assert report.reused_from == {str(tmp_path / "pilot"): 15}
+    label = str(tmp_path / "pilot")
+    assert report.reused_from == {label: 15}
+    characters, cost = (sum(row[name] for row in pilot) for name in ("characters_billed", "cost"))
+    assert report.saved[label] == Saving(15, characters, cost)
     speech = {row["utterance_id"]: row for row in check_speech(tmp_path / "out", 40)}
     for row in pilot:
         taken = speech[row["utterance_id"]]

@@ -342,10 +342,10 @@ def test_what_is_in_flight_has_the_grace_and_no_longer() -> None:
 
 def test_reuse_is_reported_with_its_origin() -> None:
     """Once for each speech with reused audio."""
-    origins: list[str] = []
+    origins: list[str | None] = []
 
     async def report_to(pool: WorkerPool) -> None:
-        pool.on_reuse = origins.append
+        pool.on_reuse = lambda speech: origins.append(speech.deduplicated_from)
 
     pool, _ = run_pool(FakeSynthesizer(reused={"r1", "r3"}), rows=5, during=report_to)
     assert origins == ["pilot", "pilot"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field, replace
@@ -36,7 +36,7 @@ from tts_pipeline.job.job import Job, Shard
 from tts_pipeline.job.prepare import prepare
 from tts_pipeline.job.prepared_job import PreparedJob
 from tts_pipeline.job.rebuild import complete_swap
-from tts_pipeline.job.report import Report
+from tts_pipeline.job.report import Report, Saving
 from tts_pipeline.job.stop import CancelToken
 from tts_pipeline.source.duplicates import DUPLICATES_FILE
 from tts_pipeline.storage.local_store import remove_folder
@@ -138,7 +138,8 @@ def run_shard(prepared: PreparedJob, shard: Shard, control: RunControl) -> Repor
         invocation_id=invocation.invocation_id,
         destination=prepared.home.root,
         stopped=shard_run.stopped,
-        reused_from=shard_run.reused_from,
+        reused_from={label: saving.rows for label, saving in shard_run.saved.items()},
+        saved=shard_run.saved,
         left_out=prepared.source.left_out,
         notes=shard_run.notes,
     )
@@ -172,7 +173,7 @@ class _ShardRun:
     invocation: Invocation
     control: RunControl
     unpublished: Totals = field(default_factory=Totals)
-    reused_from: Counter[str] = field(default_factory=Counter)
+    saved: defaultdict[str, Saving] = field(default_factory=lambda: defaultdict(Saving))
     stopped: TtsPipelineError | None = None
     notes: Sequence[str] = ()
 
@@ -198,7 +199,8 @@ class _ShardRun:
                 runner = Runner(prepared, self.invocation, self.control.progress, allowance, self.control.stop)
                 self.stopped = _reportable_stop(runner.run(part_numbers))
                 self.unpublished.add(runner.parts.unpublished)
-                self.reused_from.update(runner.reused_from)
+                for label, saving in runner.saved.items():
+                    self.saved[label].add(saving)
                 part_numbers = [] if self.stopped else runner.parts.contended
                 if part_numbers:
                     names = [part_name(number) for number in part_numbers]

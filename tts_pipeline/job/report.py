@@ -4,11 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import StoppedError, StorageError, TtsPipelineError
 from tts_pipeline.models import HOUR_MS
+from tts_pipeline.money import add_costs
+
+
+@dataclass(slots=True)
+class Saving:
+    """What reused audio would have cost: its rows, their characters by the billing rule, and money at today's price.
+
+    The cost is None without a price.
+    """
+
+    rows: int = 0
+    characters: int = 0
+    cost: Decimal | None = None
+
+    def add(self, other: Saving) -> None:
+        """Add another saving."""
+        self.rows += other.rows
+        self.characters += other.characters
+        self.cost = add_costs(self.cost, other.cost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +44,9 @@ class Report:
         stopped: The reason that stopped the run before its end; None if it reached its end.
         reused_from: The number of this run's rows that reused audio, by place of ``RunOptions.reuse``, as it was given;
             the empty name is for equal rows of the job itself.
-        notes: What somebody should know of this run, beside the counts.
         left_out: The number of Parquet files of the source that are not read, by reason.
+        notes: What somebody should know of this run, beside the counts.
+        saved: What this run did not pay because it reused audio, by the places of ``reused_from``.
     """
 
     dataset: Totals
@@ -37,6 +58,7 @@ class Report:
     reused_from: Mapping[str, int] = field(default_factory=dict)
     left_out: Mapping[str, int] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    saved: Mapping[str, Saving] = field(default_factory=dict)
 
     @property
     def stopped_by(self) -> str | None:

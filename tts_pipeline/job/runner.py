@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import wait
 from contextlib import suppress
@@ -31,8 +31,12 @@ from tts_pipeline.job.open_parts import OpenParts, max_open_parts
 from tts_pipeline.job.part_slots import PartSlots
 from tts_pipeline.job.prepare import find_repeated_hashes
 from tts_pipeline.job.prepared_job import PreparedJob
+from tts_pipeline.job.report import Saving
 from tts_pipeline.job.stop import CancelToken, run_stoppable
 from tts_pipeline.job.workers import RejectGuard, WorkerPool, WorkItem, workers_for
+from tts_pipeline.models import Speech
+from tts_pipeline.money import cost_of, price_at
+from tts_pipeline.periods import instant
 from tts_pipeline.source.duplicates import RequestHasher
 from tts_pipeline.storage.daemon_threads import DaemonExecutor
 from tts_pipeline.storage.disk_reserve import DiskReserve
@@ -71,8 +75,8 @@ class Runner:
         self.parts = OpenParts(prepared, invocation, progress, self._allowance, self._writer)
         self._loop_thread = None if prepared.is_published else shared_event_loop_thread()
         self._commit_tasks: set[asyncio.Task[None]] = set()
-        self.reused_from: Counter[str] = Counter()
-        """Rows that reused audio, by the audio's place; the empty name is another row of the job."""
+        self.saved: defaultdict[str, Saving] = defaultdict(Saving)
+        """What reused audio would have cost, by the audio's place; the empty name is another row of the job."""
 
     def run(self, parts: Sequence[int]) -> BaseException | None:
         """Run parts without a marker to their end; return the reason of a stop, or None."""
@@ -181,9 +185,12 @@ class Runner:
         self._call_from_thread(partial(self._pool.stop, reason))
         self.parts.shipper.wake()  # ship during the grace period, so that less is left to send later
 
-    def _count_reuse(self, origin: str) -> None:
+    def _count_reuse(self, speech: Speech) -> None:
         labels = (location.label for location in self._prepared.cache_locations)
-        self.reused_from[next((label for label in labels if origin.startswith(f"{label}#")), "")] += 1
+        label = next((label for label in labels if (speech.deduplicated_from or "").startswith(f"{label}#")), "")
+        price = price_at(self._prepared.card.prices, instant(speech.created_at_us))
+        cost = cost_of(price, characters=speech.characters_counted, usage=speech.usage)
+        self.saved[label].add(Saving(1, speech.characters_counted, cost))
 
     def _max_rejects(self) -> int | None:
         max_rejects = self._prepared.job.options.max_rejects

@@ -105,13 +105,13 @@ class WorkerPool:
     """Speaks utterances with a fixed number of workers, until the queue ends (None) or the pool is stopped.
 
     The client bounds how many workers send. An orderly stop waits ``stop_grace_s`` for answers that are already paid
-    for. ``on_reuse`` is called for each speech with reused audio, with the audio's origin.
+    for. ``on_reuse`` is called for each speech with reused audio.
     """
 
     def __init__(self, client: Synthesizer, *, workers: int, stop_grace_s: float, guard: RejectGuard) -> None:
         self.queue: WorkQueue[WorkItem] = WorkQueue(workers)
         self.reason: BaseException | None = None
-        self.on_reuse: Callable[[str], None] = lambda _: None
+        self.on_reuse: Callable[[Speech], None] = lambda _: None
         self._client = client
         self._workers = workers
         self._stop_grace_s = stop_grace_s
@@ -168,7 +168,7 @@ class WorkerPool:
         if speech.deduplicated_from is None:
             self._guard.note_speech()
         else:  # reused audio says nothing about the present settings
-            self.on_reuse(speech.deduplicated_from)
+            self.on_reuse(speech)
 
 
 def _reject(utterance: Utterance, error: ServiceError) -> Reject:
