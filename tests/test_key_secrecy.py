@@ -20,8 +20,8 @@ from tests.builders import job_of, write_lines
 from tests.matrix.trial import TEXT, card_of, quick_clock
 from tts_pipeline.catalog import Service
 from tts_pipeline.cli.summary import read_reject_causes
+from tts_pipeline.client.attempt_log import MemoryAttemptLog
 from tts_pipeline.client.client import SpeechClient
-from tts_pipeline.client.ledger import MemoryLedger
 from tts_pipeline.config import Limits
 from tts_pipeline.emulator.echo import ECHO_ENCODINGS, encode_echo
 from tts_pipeline.emulator.local_service import LocalService
@@ -41,9 +41,9 @@ def _leaks(text: str) -> list[str]:
     return [writing for writing, echo in ECHOES.items() if echo.lower() in decoded.lower()]
 
 
-def _ask(service: LocalService, rule: dict[str, Any]) -> tuple[Speech | ServiceError | StoppedError, MemoryLedger]:
+def _ask(service: LocalService, rule: dict[str, Any]) -> tuple[Speech | ServiceError | StoppedError, MemoryAttemptLog]:
     service.set_faults([rule])
-    ledger, endpoint = MemoryLedger(), Service(base_url=service.url, name="local", api_key=KEY)
+    log, endpoint = MemoryAttemptLog(), Service(base_url=service.url, name="local", api_key=KEY)
     utterance = Utterance("a", TEXT, {"voice": "Cherry", "enable_timestamp": True})
 
     async def main() -> Speech | ServiceError | StoppedError:
@@ -51,11 +51,11 @@ def _ask(service: LocalService, rule: dict[str, Any]) -> tuple[Speech | ServiceE
             endpoint, card_of(endpoint), Limits(max_attempts=1), clock=quick_clock(), random=Random(1)
         ) as client:
             try:
-                return await client.synthesize(utterance, ledger)
+                return await client.synthesize(utterance, log)
             except (ServiceError, StoppedError) as error:
                 return error
 
-    return asyncio.run(main()), ledger
+    return asyncio.run(main()), log
 
 
 @pytest.mark.parametrize(("form", "status"), [*((form, 400) for form in FORMS), ("flat", 401), ("nested", 500)])
@@ -66,7 +66,7 @@ def test_a_failure_that_echoes_the_key(
     caplog.set_level(logging.DEBUG)
     for writing in ECHO_ENCODINGS:
         rule = {"what": "error", "status": status, "form": form, "message": "Bad key", "echo": writing}
-        error, ledger = _ask(tone_service, rule)
+        error, log = _ask(tone_service, rule)
         assert isinstance(error, ServiceError | StoppedError)
         outputs = [
             repr(error),
@@ -78,7 +78,7 @@ def test_a_failure_that_echoes_the_key(
         while cause is not None:
             outputs.append(f"{cause.args} {vars(cause)}")
             cause = cause.__context__ or cause.__cause__
-        outputs += [str(ledger.settlements), caplog.text]
+        outputs += [str(log.settlements), caplog.text]
         assert _leaks("\n".join(outputs)) == [], (writing, outputs)
         caplog.clear()
 
@@ -87,9 +87,9 @@ def test_a_failure_that_echoes_the_key(
 def test_an_answer_that_echoes_the_key(tone_service: LocalService, shape: str) -> None:
     """The audio is what it was, and the request id without the key."""
     for writing in ECHO_ENCODINGS:
-        result, ledger = _ask(tone_service, {"what": "shape", "shape": shape, "echo": writing})
+        result, log = _ask(tone_service, {"what": "shape", "shape": shape, "echo": writing})
         assert isinstance(result, ServiceError) == (shape in {"no_audio", "bad_base64"})
-        assert _leaks(f"{getattr(result, 'request_id', '')} {ledger.settlements} {result!r}") == []
+        assert _leaks(f"{getattr(result, 'request_id', '')} {log.settlements} {result!r}") == []
 
 
 def test_a_dataset_has_no_key_in_it(

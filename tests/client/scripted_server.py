@@ -17,8 +17,8 @@ from tests.builders import PRICE, wrap_pcm
 from tests.machine import patience
 from tts_pipeline.attempt import Outcome
 from tts_pipeline.card import Card, Endpoint
+from tts_pipeline.client.attempt_log import MemoryAttemptLog
 from tts_pipeline.client.client import SpeechClient
-from tts_pipeline.client.ledger import MemoryLedger
 from tts_pipeline.config import AudioSettings, Limits, QualityPolicy
 from tts_pipeline.errors import ServiceError, StoppedError
 from tts_pipeline.flow.clock import Clock
@@ -227,18 +227,18 @@ def synthesize(
     *steps: Step,
     utterance: Utterance = HELLO,
     otherwise: Step | None = None,
-    ledger: MemoryLedger | None = None,
+    log: MemoryAttemptLog | None = None,
     **settings: Any,
-) -> tuple[Speech | ServiceError | StoppedError, MemoryLedger, ScriptedServer]:
+) -> tuple[Speech | ServiceError | StoppedError, MemoryAttemptLog, ScriptedServer]:
     """Speak one utterance with a server that follows a script; the settings are those of ``client_of``."""
-    own_ledger = MemoryLedger() if ledger is None else ledger
+    own_log = MemoryAttemptLog() if log is None else log
 
-    async def main() -> tuple[Speech | ServiceError | StoppedError, MemoryLedger, ScriptedServer]:
+    async def main() -> tuple[Speech | ServiceError | StoppedError, MemoryAttemptLog, ScriptedServer]:
         async with serving(*steps, otherwise=otherwise) as server, client_of(server, **settings) as client:
             try:
-                return await client.synthesize(utterance, own_ledger), own_ledger, server
+                return await client.synthesize(utterance, own_log), own_log, server
             except (ServiceError, StoppedError) as error:
-                return error, own_ledger, server
+                return error, own_log, server
 
     return asyncio.run(main())
 
@@ -250,19 +250,19 @@ def synthesize_speech(*steps: Step, utterance: Utterance = HELLO, **settings: An
     return speech
 
 
-async def say_hello(service: Endpoint) -> tuple[Speech | ServiceError | StoppedError, MemoryLedger]:
-    """Say one utterance by a client of its own; return its speech or its error, and the ledger."""
-    ledger = MemoryLedger()
+async def say_hello(service: Endpoint) -> tuple[Speech | ServiceError | StoppedError, MemoryAttemptLog]:
+    """Say one utterance by a client of its own; return its speech or its error, and the log."""
+    log = MemoryAttemptLog()
     async with SpeechClient(service, CARD, LIMITS, clock=instant_clock()) as client:
         try:
-            return await client.synthesize(HELLO, ledger), ledger
+            return await client.synthesize(HELLO, log), log
         except (ServiceError, StoppedError) as error:
-            return error, ledger
+            return error, log
 
 
-def outcomes(ledger: MemoryLedger) -> list[tuple[Outcome, str | None, int | None, int, int]]:
+def outcomes(log: MemoryAttemptLog) -> list[tuple[Outcome, str | None, int | None, int, int]]:
     """Return each settlement: outcome, code, status, billed, at most."""
-    settlements = [ledger.settlements[attempt.attempt_id] for attempt in ledger.attempts]
+    settlements = [log.settlements[attempt.attempt_id] for attempt in log.attempts]
     return [
         (
             settlement.outcome,

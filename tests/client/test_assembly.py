@@ -28,13 +28,13 @@ from tts_pipeline.models import Audio, Speech, Usage
 
 def test_an_utterance_becomes_a_speech() -> None:
     """With the very bytes that the service sent, measured, and with its usage and cost."""
-    speech, ledger, server = synthesize(answer(200, speech_body(characters=6)))
+    speech, log, server = synthesize(answer(200, speech_body(characters=6)))
     assert isinstance(speech, Speech)
     assert (speech.audio.data, speech.audio.format, speech.audio.duration_ms) == (wav(), "wav", 500)
     assert (speech.utterance, speech.attempts, speech.segments, speech.request_id) == (HELLO, 1, 1, "r-1")
     assert (speech.characters_counted, speech.usage.characters_reported, speech.characters_billed) == (6, 6, 6)
     assert (speech.cost, speech.currency, speech.quality) == (Decimal("0.000600000"), "CNY", ())
-    assert outcomes(ledger) == [(Outcome.SUCCEEDED, None, 200, 6, 6)]
+    assert outcomes(log) == [(Outcome.SUCCEEDED, None, 200, 6, 6)]
     assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
     assert server.requests[0].path == "/v1/audio/speech"
 
@@ -61,7 +61,7 @@ def test_a_long_text_is_said_in_segments_and_joined_with_pauses() -> None:
     """Audio, words, usage and offsets are those of the whole; each segment is a separate request."""
     first, second = LONG_TEXT[:37], LONG_TEXT[38:]
     steps = [answer(200, with_words(0.5, first)), answer(200, with_words(0.25, second))]
-    speech, ledger, server = synthesize(*steps, utterance=LONG, card=IN_TWO)
+    speech, log, server = synthesize(*steps, utterance=LONG, card=IN_TWO)
     assert isinstance(speech, Speech)
     assert [request.text for request in server.requests] == [first, second]
     whole, starts_ms = join([audio_of(0.5), audio_of(0.25)], 300)
@@ -71,7 +71,7 @@ def test_a_long_text_is_said_in_segments_and_joined_with_pauses() -> None:
     words = speech.words or ()
     assert [(word.start_ms, word.end_ms) for word in words] == [(0, 500), (800, 1_050)]
     assert [LONG_TEXT[word.text_start : word.text_end] for word in words] == [first, second]
-    assert [(attempt.segment, attempt.number) for attempt in ledger.attempts] == [(0, 1), (1, 1)]
+    assert [(attempt.segment, attempt.number) for attempt in log.attempts] == [(0, 1), (1, 1)]
 
 
 def test_words_are_those_of_every_segment_or_none() -> None:

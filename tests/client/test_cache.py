@@ -27,8 +27,8 @@ from tests.client.scripted_server import (
 from tts_pipeline.attempt import Attempt, Settlement
 from tts_pipeline.audio.measure import make_playable
 from tts_pipeline.card import Card, Endpoint
+from tts_pipeline.client.attempt_log import MemoryAttemptLog
 from tts_pipeline.client.client import SpeechClient
-from tts_pipeline.client.ledger import MemoryLedger
 from tts_pipeline.config import AudioSettings, QualityPolicy
 from tts_pipeline.emulator.containers import bomb
 from tts_pipeline.models import Answer, Audio, CachedAudio, Speech, Usage, Utterance, Word
@@ -75,16 +75,16 @@ def synthesize(
     *steps: Step,
     utterance: Utterance = HELLO,
     card: Card = CARD,
-    ledger: MemoryLedger | None = None,
+    log: MemoryAttemptLog | None = None,
     **options: Any,
-) -> tuple[Speech, MemoryLedger, ScriptedServer]:
-    ledger = ledger or MemoryLedger()
+) -> tuple[Speech, MemoryAttemptLog, ScriptedServer]:
+    log = log or MemoryAttemptLog()
 
-    async def main() -> tuple[Speech, MemoryLedger, ScriptedServer]:
+    async def main() -> tuple[Speech, MemoryAttemptLog, ScriptedServer]:
         async with serving(*steps) as server:
             service = replace(SERVICE, base_url=server.url)
             async with SpeechClient(service, card, LIMITS, cache=cache, clock=instant_clock(), **options) as client:
-                return await client.synthesize(utterance, ledger), ledger, server
+                return await client.synthesize(utterance, log), log, server
 
     return asyncio.run(main())
 
@@ -92,8 +92,8 @@ def synthesize(
 def test_what_is_found_is_not_bought() -> None:
     """Nothing is sent or recorded; the speech costs nothing, and keeps its origin and its first facts."""
     entry = cached_audio_of("Hello.", quality=("unverified_length",))
-    speech, ledger, server = synthesize(DictCache({key_of("Hello."): entry}))
-    assert (server.requests, ledger.attempts) == ([], [])
+    speech, log, server = synthesize(DictCache({key_of("Hello."): entry}))
+    assert (server.requests, log.attempts) == ([], [])
     assert (speech.audio, speech.words, speech.usage) == (entry.answer.audio, entry.answer.words, entry.answer.usage)
     assert (speech.attempts, speech.cost, speech.currency, speech.characters_billed) == (0, Decimal(0), "CNY", 0)
     assert (speech.deduplicated_from, speech.request_id, speech.quality) == ("pilot#x", "then", ("unverified_length",))
@@ -157,9 +157,9 @@ def test_another_take_is_another_purchase() -> None:
 def test_a_long_text_buys_only_the_segments_that_are_not_found() -> None:
     """The speech was then bought: it does not count as reused, and costs its requests."""
     cache = DictCache({key_of(SENTENCES[1]): cached_audio_of(SENTENCES[1])})
-    speech, ledger, server = synthesize(cache, utterance=LONG, card=SHORT_CARD)
+    speech, log, server = synthesize(cache, utterance=LONG, card=SHORT_CARD)
     assert [request.text for request in server.requests] == [SENTENCES[0], SENTENCES[2]]
-    assert [attempt.segment for attempt in ledger.attempts] == [0, 2]
+    assert [attempt.segment for attempt in log.attempts] == [0, 2]
     assert (speech.segments, speech.attempts, speech.deduplicated_from) == (3, 2, None)
     assert speech.characters_billed == len(SENTENCES[0]) + len(SENTENCES[2])
     assert [entry.answer.segment for entry in cache.stored] == [0, 2]
@@ -168,8 +168,8 @@ def test_a_long_text_buys_only_the_segments_that_are_not_found() -> None:
 def test_a_long_text_whose_segments_are_all_found_buys_nothing() -> None:
     """It is joined anew, its words get their places in the whole text, and the first origin is reported."""
     cached = {key_of(text): cached_audio_of(text, origin=f"store#{place}") for place, text in enumerate(SENTENCES)}
-    speech, ledger, server = synthesize(DictCache(cached), utterance=LONG, card=SHORT_CARD)
-    assert (server.requests, ledger.attempts) == ([], [])
+    speech, log, server = synthesize(DictCache(cached), utterance=LONG, card=SHORT_CARD)
+    assert (server.requests, log.attempts) == ([], [])
     assert (speech.segments, speech.deduplicated_from, speech.cost) == (3, "store#0", Decimal(0))
     assert speech.audio.duration_ms == 3 * 500 + 2 * 300
     assert [LONG.text[word.text_start : word.text_end] for word in speech.words or ()] == ["One", "Two", "Three"]
@@ -198,8 +198,8 @@ def test_audio_that_the_policy_would_reject_is_bought_anew(action: Any, sent: in
     assert len(server.requests) == sent
 
 
-class _LedgerWithAnswer(MemoryLedger):
-    """A ledger that knows a segment's answer, as after a crash."""
+class _LogWithAnswer(MemoryAttemptLog):
+    """A log that knows a segment's answer, as after a crash."""
 
     def __init__(self, audio: Audio) -> None:
         super().__init__()
@@ -216,8 +216,8 @@ def test_what_is_paid_for_goes_before_what_is_found() -> None:
     """For a partly bought utterance, only segments are looked up, not the whole: it is not all reused."""
     cached = {key_of(text): cached_audio_of(text) for text in (*SENTENCES, LONG.text)}
     cache = DictCache(cached)
-    ledger = _LedgerWithAnswer(cached_audio_of("x").answer.audio)
-    speech, _, server = synthesize(cache, utterance=LONG, card=SHORT_CARD, ledger=ledger)
+    log = _LogWithAnswer(cached_audio_of("x").answer.audio)
+    speech, _, server = synthesize(cache, utterance=LONG, card=SHORT_CARD, log=log)
     assert server.requests == []
     assert cache.lookups == [key_of(SENTENCES[1]), key_of(SENTENCES[2])]
     assert (speech.deduplicated_from, speech.attempts, speech.cost) == (None, 1, Decimal("0.0013"))

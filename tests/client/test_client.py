@@ -38,8 +38,8 @@ from tts_pipeline.flow.clock import Clock
 from tts_pipeline.models import Price, Speech, Utterance
 
 
-def test_a_client_alone_needs_no_ledger() -> None:
-    """It keeps a ledger in memory for the call."""
+def test_a_client_alone_needs_no_log() -> None:
+    """It keeps a log in memory for the call."""
 
     async def main(client: SpeechClient, _: ScriptedServer) -> None:
         assert (await client.synthesize(HELLO)).attempts == 1
@@ -56,11 +56,11 @@ def test_a_client_alone_needs_no_ledger() -> None:
 )
 def test_a_text_that_cannot_be_sent_is_refused_before_it_is(text: str, code: str) -> None:
     """It is rejected, with no attempt."""
-    error, ledger, server = synthesize(utterance=Utterance("a", text))
+    error, log, server = synthesize(utterance=Utterance("a", text))
     assert isinstance(error, PermanentError)
     assert (error.code, error.attempts, error.cost) == (code, 0, None)
     assert not server.requests
-    assert not ledger.attempts
+    assert not log.attempts
 
 
 def test_a_text_without_anything_to_say_is_sent_where_that_is_asked_for() -> None:

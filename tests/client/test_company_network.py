@@ -31,8 +31,8 @@ from tests.client.scripted_server import (
 )
 from tts_pipeline.attempt import Outcome
 from tts_pipeline.card import Endpoint
+from tts_pipeline.client.attempt_log import MemoryAttemptLog
 from tts_pipeline.client.client import SpeechClient
-from tts_pipeline.client.ledger import MemoryLedger
 from tts_pipeline.errors import ConfigurationError, FatalError, PermanentError, ServiceError, StoppedError, SuspectError
 from tts_pipeline.http.probe import probe
 from tts_pipeline.models import Speech
@@ -100,11 +100,11 @@ def test_a_certificate_is_wrong_in_its_own_way(
 
     async def main() -> None:
         async with serving_tls(authority.context(host, **fields)) as server:
-            error, ledger = await say_hello(service_of(authority, url=server.url))
+            error, log = await say_hello(service_of(authority, url=server.url))
         assert isinstance(error, FatalError)
         assert (error.code, server.requests) == ("UntrustedCertificate", [])
         assert all(word in str(error) for word in words)
-        assert outcomes(ledger) == [(Outcome.FAILED, "UntrustedCertificate", None, 0, 0)]
+        assert outcomes(log) == [(Outcome.FAILED, "UntrustedCertificate", None, 0, 0)]
 
     asyncio.run(main())
 
@@ -196,12 +196,12 @@ def test_a_proxy_that_refuses_is_named(authority: Authority, status: int, code: 
         async with proxying(Proxy({}, status=status)) as proxy:
             url = proxy.url.replace("//", "//me:made-up-word@")
             service = service_of(authority, url)
-            ledger = MemoryLedger()
+            log = MemoryAttemptLog()
             limits = replace(LIMITS, max_outage_s=0)
             async with SpeechClient(service, CARD, limits, clock=instant_clock()) as client:
                 with pytest.raises((ServiceError, StoppedError)) as exc_info:
-                    await client.synthesize(HELLO, ledger)
-        assert {outcome[1:] for outcome in outcomes(ledger)} == {(code, None, 0, 0)}
+                    await client.synthesize(HELLO, log)
+        assert {outcome[1:] for outcome in outcomes(log)} == {(code, None, 0, 0)}
         assert f"the proxy 127.0.0.1 opens no connection to {HOST}: it answered with status {status}" in str(
             exc_info.value
         )
@@ -244,9 +244,9 @@ def test_a_proxy_that_refuses_the_audios_host_is_not_paid_for_twice(authority: A
     async def main() -> None:
         async with behind_proxy(authority, otherwise=answer(200, url_body("https://files.example/a"))) as (proxy, _):
             proxy.refused_hosts = {"files.example"}
-            error, ledger = await say_hello(service_of(authority, proxy.url))
+            error, log = await say_hello(service_of(authority, proxy.url))
         assert isinstance(error, SuspectError)
-        assert (error.code, len(ledger.attempts)) == ("ProxyRefused", 1)
+        assert (error.code, len(log.attempts)) == ("ProxyRefused", 1)
 
     asyncio.run(main())
 

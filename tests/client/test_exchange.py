@@ -38,8 +38,8 @@ from tts_pipeline.models import Speech, Utterance
 
 def test_a_failed_answers_own_report_is_on_the_bill() -> None:
     """Its report is the upper bound."""
-    _, ledger, _ = synthesize(answer(200, speech_body(wav()[:-100], characters=60)))
-    settlement = ledger.settlements[ledger.attempts[0].attempt_id]
+    _, log, _ = synthesize(answer(200, speech_body(wav()[:-100], characters=60)))
+    settlement = log.settlements[log.attempts[0].attempt_id]
     assert (settlement.usage.characters_reported, settlement.characters_upper_bound) == (60, 60)
     assert (settlement.error_code, settlement.http_status, settlement.request_id) == ("MalformedAudio", 200, "r-1")
 
@@ -53,11 +53,11 @@ def test_an_error_carries_what_its_answer_said_of_itself() -> None:
 
 def test_what_cannot_become_readable_is_bought_once() -> None:
     """A whole answer without audio of a known format may be billed, and another would be no better."""
-    error, ledger, server = synthesize(otherwise=answer(200, speech_body(b"no audio", characters=6)))
+    error, log, server = synthesize(otherwise=answer(200, speech_body(b"no audio", characters=6)))
     assert isinstance(error, UnreadableError)
     assert (error.code, error.http_status, error.request_id) == ("UnreadableAudio", 200, "r-1")
     assert len(server.requests) == 1
-    assert outcomes(ledger) == [(Outcome.FAILED, "UnreadableAudio", 200, 0, 6)]
+    assert outcomes(log) == [(Outcome.FAILED, "UnreadableAudio", 200, 0, 6)]
 
 
 @pytest.mark.parametrize("speed", [{"ratio": 2}, [1], "fast", 0, -2, "inf"])
@@ -81,10 +81,10 @@ def test_a_url_is_fetched_in_the_same_attempt() -> None:
 
 def test_a_refused_url_is_a_reject_that_was_billed() -> None:
     """A new attempt would be refused again."""
-    error, ledger, server = synthesize(answer(200, url_body("http://169.254.169.254/latest", characters=6)))
+    error, log, server = synthesize(answer(200, url_body("http://169.254.169.254/latest", characters=6)))
     assert isinstance(error, PermanentError)
     assert "169.254.169.254" in str(error)
-    assert outcomes(ledger) == [(Outcome.FAILED, "RefusedUrl", 200, 0, 6)]
+    assert outcomes(log) == [(Outcome.FAILED, "RefusedUrl", 200, 0, 6)]
     assert len(server.requests) == 1
 
 
@@ -134,14 +134,14 @@ def redirect(status: int, location: str) -> Step:
 @pytest.mark.parametrize("status", [307, 308])
 def test_the_request_is_repeated_with_its_key(status: int) -> None:
     """Method, body and headers stay; it is one attempt, and on the bill once."""
-    speech, ledger, server = synthesize(redirect(status, "/v1/audio/speech/"), redirect(status, "speech/?a=1"))
+    speech, log, server = synthesize(redirect(status, "/v1/audio/speech/"), redirect(status, "speech/?a=1"))
     assert isinstance(speech, Speech)
     first, *others = server.requests
     assert [request.path for request in others] == ["/v1/audio/speech/", "/v1/audio/speech/speech/?a=1"]
     for request in others:
         assert (request.method, request.body, request.headers) == ("POST", first.body, first.headers)
         assert request.headers["authorization"] == f"Bearer {KEY}"
-    assert outcomes(ledger) == [(Outcome.SUCCEEDED, None, 200, 6, 6)]
+    assert outcomes(log) == [(Outcome.SUCCEEDED, None, 200, 6, 6)]
 
 
 @pytest.mark.parametrize(("status", "requests"), [(308, 3), (307, 4)])
@@ -181,36 +181,36 @@ def test_audio_may_be_behind_both() -> None:
 )
 def test_another_address_is_told_at_once(status: int, location: str) -> None:
     """One request, nothing billed, nothing sent to the other address."""
-    error, ledger, server = synthesize(otherwise=redirect(status, location))
+    error, log, server = synthesize(otherwise=redirect(status, location))
     assert isinstance(error, FatalError)
     assert (error.code, error.http_status, len(server.requests)) == ("Redirected", status, 1)
     assert "the service's address redirects" in error.message
-    assert outcomes(ledger) == [(Outcome.FAILED, "Redirected", status, 0, 0)]
+    assert outcomes(log) == [(Outcome.FAILED, "Redirected", status, 0, 0)]
 
 
 @pytest.mark.parametrize("location", ["/v1/audio/speech", "/loop"])
 def test_a_circle_ends(location: str) -> None:
     """After five redirects."""
-    error, ledger, server = synthesize(otherwise=redirect(307, location))
+    error, log, server = synthesize(otherwise=redirect(307, location))
     assert isinstance(error, FatalError)
     assert (error.code, len(server.requests)) == ("Redirected", 6)
-    assert outcomes(ledger)[0][3:] == (0, 0)
+    assert outcomes(log)[0][3:] == (0, 0)
 
 
 @pytest.mark.parametrize("target", [PAGE, answer(405, b"POST only")])
 def test_a_page_in_place_of_audio_is_the_wrong_address(target: Step) -> None:
     """A 302 may lead to a login page or to an endpoint without GET: bought once; the error names the address."""
-    error, ledger, server = synthesize(redirect(302, "/login?next=secret"), otherwise=target)
+    error, log, server = synthesize(redirect(302, "/login?next=secret"), otherwise=target)
     assert isinstance(error, SuspectError)
     assert (error.code, [request.method for request in server.requests]) == ("Redirected", ["POST", "GET"])
     assert error.message.endswith(f"redirects to {server.url}/login")
     assert "secret" not in str(error)
-    assert len(ledger.attempts) == 1
+    assert len(log.attempts) == 1
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303])
 def test_a_redirect_to_nowhere_is_not_bought_again(status: int) -> None:
     """It rejects the row; a second such row stops the run."""
-    error, ledger, _ = synthesize(otherwise=answer(status, b""))
+    error, log, _ = synthesize(otherwise=answer(status, b""))
     assert isinstance(error, ServiceError)
-    assert (type(error), error.code, len(ledger.attempts)) == (SuspectError, f"HTTP{status}", 1)
+    assert (type(error), error.code, len(log.attempts)) == (SuspectError, f"HTTP{status}", 1)

@@ -23,8 +23,8 @@ from tests.client.scripted_server import CARD, KEY, Request, ScriptedServer, raw
 from tests.http.test_connection import sound_of
 from tests.machine import patience
 from tts_pipeline.card import Endpoint
+from tts_pipeline.client.attempt_log import MemoryAttemptLog
 from tts_pipeline.client.client import SpeechClient
-from tts_pipeline.client.ledger import MemoryLedger
 from tts_pipeline.config import Limits
 from tts_pipeline.errors import ServiceError, StoppedError
 from tts_pipeline.models import Utterance
@@ -163,17 +163,17 @@ async def write(request: Request, content: bytes, random: Random) -> None:
 async def say(server: ScriptedServer, number: int, seed: int, findings: Findings) -> None:
     """Speak one unique text, and compare the result with the server's audio and charge."""
     text = str(number)
-    ledger = MemoryLedger()
+    log = MemoryAttemptLog()
     async with SpeechClient(Endpoint("s", server.url, api_key=KEY), CARD, LIMITS, random=Random(seed)) as client:
         since_s = time.monotonic()
         try:
-            speech = await asyncio.wait_for(client.synthesize(Utterance(text, text), ledger), HANG_S)
+            speech = await asyncio.wait_for(client.synthesize(Utterance(text, text), log), HANG_S)
             assert speech.audio.data == sound_of(text)
             findings.codes["right audio"] += 1
         except (ServiceError, StoppedError) as error:
             findings.codes[getattr(error, "code", "stopped")] += 1
         findings.longest_s = max(findings.longest_s, time.monotonic() - since_s)
-    settlements = list(ledger.settlements.values())
+    settlements = list(log.settlements.values())
     confirmed, at_most = (
         sum(settlement.characters_billed for settlement in settlements),
         sum(settlement.characters_upper_bound for settlement in settlements),

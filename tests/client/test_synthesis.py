@@ -34,8 +34,8 @@ from tests.client.scripted_server import (
 )
 from tts_pipeline.attempt import Attempt, Outcome, Settlement
 from tts_pipeline.card import Endpoint
+from tts_pipeline.client.attempt_log import Boundaries, MemoryAttemptLog
 from tts_pipeline.client.client import SpeechClient
-from tts_pipeline.client.ledger import Boundaries, MemoryLedger
 from tts_pipeline.config import BudgetCap, Limits
 from tts_pipeline.errors import (
     FatalError,
@@ -62,30 +62,30 @@ from tts_pipeline.models import Answer, Speech, Utterance
 )
 def test_a_transient_failure_is_retried_and_on_the_bill(failing: Step) -> None:
     """An attempt that may have been billed is never hidden by its retry."""
-    speech, ledger, _ = synthesize(failing)
+    speech, log, _ = synthesize(failing)
     assert isinstance(speech, Speech)
     assert (speech.attempts, speech.characters_billed, speech.cost) == (2, 6, Decimal("0.000600000"))
-    first, second = outcomes(ledger)
+    first, second = outcomes(log)
     assert (first[0], first[3:]) == (Outcome.FAILED, (0, 6))
     assert second == (Outcome.SUCCEEDED, None, 200, 6, 6)
-    assert [attempt.number for attempt in ledger.attempts] == [1, 2]
+    assert [attempt.number for attempt in log.attempts] == [1, 2]
 
 
 def test_attempts_that_are_used_up_are_the_rows_own_failure() -> None:
     """After ``max_attempts``; the error has their cost."""
-    error, ledger, server = synthesize(otherwise=answer(500, {"code": "InternalError", "message": "oops"}))
+    error, log, server = synthesize(otherwise=answer(500, {"code": "InternalError", "message": "oops"}))
     assert isinstance(error, TransientError)
     assert (error.utterance_id, error.attempts, error.cost, error.code) == ("a", 3, Decimal(0), "InternalError")
-    assert len(server.requests) == len(ledger.settlements) == 3
+    assert len(server.requests) == len(log.settlements) == 3
 
 
 def test_a_429_does_not_use_up_attempts() -> None:
     """A 429 is not billed either."""
     throttled = answer(429, {"code": "Throttling.RateQuota", "message": "slow down"}, {"Retry-After": "0.01"})
-    speech, ledger, _ = synthesize(*[throttled] * 5)
+    speech, log, _ = synthesize(*[throttled] * 5)
     assert isinstance(speech, Speech)
     assert speech.attempts == 6
-    assert outcomes(ledger)[:5] == [(Outcome.FAILED, "Throttling.RateQuota", 429, 0, 0)] * 5
+    assert outcomes(log)[:5] == [(Outcome.FAILED, "Throttling.RateQuota", 429, 0, 0)] * 5
 
 
 @pytest.mark.parametrize(
@@ -98,11 +98,11 @@ def test_a_429_does_not_use_up_attempts() -> None:
 )
 def test_a_refusal_is_not_retried_and_surely_not_billed(step: Step, kind: type[ServiceError]) -> None:
     """One request, nothing on the bill."""
-    error, ledger, server = synthesize(step)
+    error, log, server = synthesize(step)
     assert isinstance(error, kind)
     assert (error.utterance_id, error.attempts, error.currency) == ("a", 1, "CNY")
     assert len(server.requests) == 1
-    assert outcomes(ledger)[0][3:] == (0, 0)
+    assert outcomes(log)[0][3:] == (0, 0)
 
 
 def test_a_long_text_that_no_cap_pays_for_is_not_begun() -> None:
@@ -124,14 +124,14 @@ def test_a_long_text_that_no_cap_pays_for_is_not_begun() -> None:
 
 def test_a_lost_url_is_a_new_attempt_and_the_bill_shows_both() -> None:
     """The first answer was billed, but its audio never arrived."""
-    ledger = MemoryLedger()
+    log = MemoryAttemptLog()
 
     async def main(client: SpeechClient, server: ScriptedServer) -> None:
         url_answer = answer(200, url_body(server.url + "/a.wav", characters=6))
         server.steps = [url_answer, *[answer(404)] * 3]
-        speech = await client.synthesize(HELLO, ledger)
+        speech = await client.synthesize(HELLO, log)
         assert speech.attempts == 2
-        assert outcomes(ledger) == [(Outcome.FAILED, "LostUrl", 200, 0, 6), (Outcome.SUCCEEDED, None, 200, 6, 6)]
+        assert outcomes(log) == [(Outcome.FAILED, "LostUrl", 200, 0, 6), (Outcome.SUCCEEDED, None, 200, 6, 6)]
 
     with_client(main)
 
@@ -140,14 +140,14 @@ def test_an_attempt_is_written_down_before_it_is_sent() -> None:
     """A crash in between leaves an unknown attempt, never a request that is on no bill."""
 
     async def main(client: SpeechClient, server: ScriptedServer) -> None:
-        class Strict(MemoryLedger):
+        class Strict(MemoryAttemptLog):
             async def intend(self, attempt: Attempt, boundaries: Boundaries | None) -> None:
                 assert not server.requests
                 await super().intend(attempt, boundaries)
 
-        ledger = Strict()
-        await client.synthesize(HELLO, ledger)
-        assert (len(ledger.attempts), len(server.requests)) == (1, 1)
+        log = Strict()
+        await client.synthesize(HELLO, log)
+        assert (len(log.attempts), len(server.requests)) == (1, 1)
 
     with_client(main)
 
@@ -155,7 +155,7 @@ def test_an_attempt_is_written_down_before_it_is_sent() -> None:
 def test_what_cannot_be_written_down_is_not_sent() -> None:
     """A full disk stops the row before it costs anything."""
 
-    class Full(MemoryLedger):
+    class Full(MemoryAttemptLog):
         async def intend(self, attempt: Attempt, boundaries: Boundaries | None) -> None:
             raise StorageError("disk full")
 
@@ -170,11 +170,11 @@ def test_what_cannot_be_written_down_is_not_sent() -> None:
 
 def test_what_is_paid_for_is_not_bought_again() -> None:
     """A known answer becomes speech, with its attempts and cost, and nothing is sent."""
-    ledger = MemoryLedger()
+    log = MemoryAttemptLog()
 
     async def main(client: SpeechClient, server: ScriptedServer) -> None:
-        first = await client.synthesize(HELLO, ledger)
-        second = await client.synthesize(HELLO, ledger)
+        first = await client.synthesize(HELLO, log)
+        second = await client.synthesize(HELLO, log)
         assert len(server.requests) == 1
         assert (second.audio, second.attempts, second.cost) == (first.audio, 1, first.cost)
 
@@ -183,10 +183,10 @@ def test_what_is_paid_for_is_not_bought_again() -> None:
 
 def test_a_cancelled_attempt_stays_unsettled() -> None:
     """Its outcome is unknown, and its slot is free."""
-    ledger = MemoryLedger()
+    log = MemoryAttemptLog()
 
     async def main(client: SpeechClient, server: ScriptedServer) -> None:
-        saying = asyncio.create_task(client.synthesize(HELLO, ledger))
+        saying = asyncio.create_task(client.synthesize(HELLO, log))
         await server.wait_for_requests(1)
         assert client.in_flight == 1
         saying.cancel()
@@ -194,14 +194,14 @@ def test_a_cancelled_attempt_stays_unsettled() -> None:
         assert client.in_flight == 0
 
     with_client(main, otherwise=silence)
-    assert (len(ledger.attempts), len(ledger.settlements)) == (1, 0)
+    assert (len(log.attempts), len(log.settlements)) == (1, 0)
 
 
 def test_an_answer_is_settled_before_its_place_is_taken() -> None:
-    """The ledger gets it before the next intent, so that it is written when the next request leaves."""
+    """The log gets it before the next intent, so that it is written when the next request leaves."""
     events: list[str] = []
 
-    class Watched(MemoryLedger):
+    class Watched(MemoryAttemptLog):
         async def intend(self, attempt: Attempt, boundaries: Boundaries | None) -> None:
             events.append(f"{attempt.utterance_id} intended")
             await super().intend(attempt, boundaries)
@@ -211,8 +211,8 @@ def test_an_answer_is_settled_before_its_place_is_taken() -> None:
             super().settle(settlement, answer)
 
     async def main(client: SpeechClient, _: ScriptedServer) -> None:
-        ledger = Watched()
-        await asyncio.gather(*(client.synthesize(Utterance(name, "Hello."), ledger) for name in "abc"))
+        log = Watched()
+        await asyncio.gather(*(client.synthesize(Utterance(name, "Hello."), log) for name in "abc"))
 
     with_client(main, limits=Limits(max_concurrency=1))
     assert events == ["a intended", "settled", "b intended", "settled", "c intended", "settled"]
@@ -240,29 +240,29 @@ def test_what_may_be_spent_is_kept_to() -> None:
 
 def test_a_failed_segment_makes_no_half_utterance_and_what_was_paid_for_is_not_bought_again() -> None:
     """A refused second segment is a reject; a new request sends only that segment."""
-    ledger = MemoryLedger()
+    log = MemoryAttemptLog()
     refusal = answer(400, {"code": "DataInspectionFailed", "message": "no"})
-    error, _, _ = synthesize(answer(200, speech_body()), refusal, utterance=LONG, card=IN_TWO, ledger=ledger)
+    error, _, _ = synthesize(answer(200, speech_body()), refusal, utterance=LONG, card=IN_TWO, log=log)
     assert isinstance(error, PermanentError)
     assert error.attempts == 2
-    speech, _, server = synthesize(utterance=LONG, card=IN_TWO, ledger=ledger)
+    speech, _, server = synthesize(utterance=LONG, card=IN_TWO, log=log)
     assert isinstance(speech, Speech)
     assert [request.text for request in server.requests] == [LONG_TEXT[38:]]
     assert (speech.segments, speech.attempts) == (2, 3)
-    assert [(attempt.segment, attempt.number) for attempt in ledger.attempts] == [(0, 1), (1, 1), (1, 2)]
+    assert [(attempt.segment, attempt.number) for attempt in log.attempts] == [(0, 1), (1, 1), (1, 2)]
 
 
 def test_a_cut_is_written_down_once_before_its_first_piece_is_bought() -> None:
     """After a crash, the boundaries show the places of paid segments, also those of a finer cut."""
     cuts: list[Boundaries | None] = []
 
-    class Watched(MemoryLedger):
+    class Watched(MemoryAttemptLog):
         async def intend(self, attempt: Attempt, boundaries: Boundaries | None) -> None:
             cuts.append(boundaries)
             await super().intend(attempt, boundaries)
 
     too_long = answer(413, b"too long")
-    speech, _, _ = synthesize(answer(200, speech_body()), too_long, utterance=LONG, card=IN_TWO, ledger=Watched())
+    speech, _, _ = synthesize(answer(200, speech_body()), too_long, utterance=LONG, card=IN_TWO, log=Watched())
     assert isinstance(speech, Speech)
     assert speech.segments == 3
     assert cuts == [((0, 37), (38, 63)), None, ((0, 37), (38, 50), (51, 63)), None]

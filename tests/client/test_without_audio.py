@@ -8,8 +8,8 @@ from collections import Counter
 import pytest
 
 from tts_pipeline.catalog import Service, load_catalog
+from tts_pipeline.client.attempt_log import MemoryAttemptLog
 from tts_pipeline.client.client import SpeechClient
-from tts_pipeline.client.ledger import MemoryLedger
 from tts_pipeline.config import Limits
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ServiceError, StoppedError, TtsPipelineError
@@ -30,7 +30,7 @@ def run(service: LocalService, *rules: dict[str, object]) -> list[TtsPipelineErr
             async def say(number: int) -> TtsPipelineError | None:
                 try:
                     await client.synthesize(
-                        Utterance(f"u{number}", f"Text {number}", {"voice": "Cherry"}), MemoryLedger()
+                        Utterance(f"u{number}", f"Text {number}", {"voice": "Cherry"}), MemoryAttemptLog()
                     )
                 except (ServiceError, StoppedError) as error:
                     return error

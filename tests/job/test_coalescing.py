@@ -12,7 +12,7 @@ from tests.builders import audio_of, make_speech, write_rows
 from tests.datasets import utterance_mapper_of
 from tests.machine import patience
 from tts_pipeline.cache.job_cache import JobCache
-from tts_pipeline.client.ledger import Ledger
+from tts_pipeline.client.attempt_log import AttemptLog
 from tts_pipeline.errors import PermanentError, StoppedError
 from tts_pipeline.job.coalescing import RequestCoalescer
 from tts_pipeline.job.work_queue import WorkQueue
@@ -34,7 +34,7 @@ class FakeSynthesizer:
         self.stop_reasons: list[StoppedError] = []
         self.exhausted_calls = 0
 
-    async def synthesize(self, utterance: Utterance, ledger: Ledger | None = None) -> Speech:
+    async def synthesize(self, utterance: Utterance, log: AttemptLog | None = None) -> Speech:
         speech = make_speech(utterance, audio_of(utterance.text), len(utterance.text))
         if self.cache.may_have(speech.request_key, utterance.take):
             cached = self.cache.get(speech.request_key, utterance.take)

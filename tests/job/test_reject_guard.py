@@ -16,22 +16,22 @@ from tts_pipeline.job.workers import SAME_ERRORS, RejectGuard
 def test_many_rejects_stop_the_run_when_a_number_is_given() -> None:
     """One reject more than this number stops it; the number itself does not."""
     errors: dict[str, Exception] = {f"r{number}": permanent_error(f"code-{number}") for number in range(5)}
-    pool, ledger = run_pool(FakeSynthesizer(failing(errors)), rows=100, workers=1, guard=RejectGuard(5))
+    pool, log = run_pool(FakeSynthesizer(failing(errors)), rows=100, workers=1, guard=RejectGuard(5))
     assert pool.reason is None
-    pool, ledger = run_pool(FakeSynthesizer(failing(errors)), rows=100, workers=1, guard=RejectGuard(4))
+    pool, log = run_pool(FakeSynthesizer(failing(errors)), rows=100, workers=1, guard=RejectGuard(4))
     assert isinstance(pool.reason, StoppedError)
     assert pool.reason.stopped_by == "rejects"
     assert "more than 4 utterances were rejected" in pool.reason.message
-    assert len(ledger.rejects) == 5
+    assert len(log.rejects) == 5
 
 
 def test_the_same_permanent_error_from_the_start_stops_the_run() -> None:
     """A wrong setting does not cause a million rejects: 50 equal errors stop the run."""
     errors: dict[str, Exception] = {f"r{number}": permanent_error() for number in range(1_000)}
-    pool, ledger = run_pool(FakeSynthesizer(failing(errors)), rows=1_000, workers=1)
+    pool, log = run_pool(FakeSynthesizer(failing(errors)), rows=1_000, workers=1)
     assert isinstance(pool.reason, StoppedError)
     assert pool.reason.stopped_by == "rejects"
-    assert len(ledger.rejects) == SAME_ERRORS == 50
+    assert len(log.rejects) == SAME_ERRORS == 50
 
 
 def _outcomes(guard: RejectGuard, outcomes: list[str]) -> int | None:
@@ -71,6 +71,6 @@ def test_what_was_bought_long_ago_does_not_speak_for_the_settings_of_now() -> No
     """The first outcomes of sent rows decide, whatever was reused before."""
     errors: dict[str, Exception] = {f"r{number}": permanent_error() for number in range(5, 200)}
     reused = {f"r{number}" for number in range(5)}
-    pool, ledger = run_pool(FakeSynthesizer(failing(errors), reused=reused), rows=200, workers=1)
+    pool, log = run_pool(FakeSynthesizer(failing(errors), reused=reused), rows=200, workers=1)
     assert isinstance(pool.reason, StoppedError)
-    assert (len(ledger.speeches), len(ledger.rejects)) == (5, SAME_ERRORS)
+    assert (len(log.speeches), len(log.rejects)) == (5, SAME_ERRORS)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.builders import audio_of, make_speech
 from tests.machine import patience
-from tts_pipeline.client.ledger import Ledger, MemoryLedger
+from tts_pipeline.client.attempt_log import AttemptLog, MemoryAttemptLog
 from tts_pipeline.errors import (
     ConfigurationError,
     FatalError,
@@ -44,7 +44,7 @@ class FakeSynthesizer:
     expects_more: bool = True
     most: int = 0
 
-    async def synthesize(self, utterance: Utterance, ledger: Ledger | None = None) -> Speech:
+    async def synthesize(self, utterance: Utterance, log: AttemptLog | None = None) -> Speech:
         """Speak one utterance."""
         if self.reason is not None:
             raise self.reason
@@ -68,8 +68,8 @@ class FakeSynthesizer:
         self.reason = self.reason or reason
 
 
-class FakeLedger(MemoryLedger):
-    """A ledger in memory."""
+class FakeLog(MemoryAttemptLog):
+    """A log in memory."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -93,9 +93,9 @@ def failing(errors: dict[str, Exception]) -> Behaviour:
     return behave
 
 
-async def _feed(pool: WorkerPool, rows: int, ledger: FakeLedger) -> None:
+async def _feed(pool: WorkerPool, rows: int, log: FakeLog) -> None:
     for number in range(rows):
-        await pool.queue.put(WorkItem(Utterance(f"r{number}", "Hello."), ledger))
+        await pool.queue.put(WorkItem(Utterance(f"r{number}", "Hello."), log))
     await pool.queue.put(None)
 
 
@@ -107,19 +107,19 @@ def run_pool(
     stop_grace_s: float = 5.0,
     guard: RejectGuard | None = None,
     during: Callable[[WorkerPool], Coroutine[Any, Any, None]] | None = None,
-) -> tuple[WorkerPool, FakeLedger]:
+) -> tuple[WorkerPool, FakeLog]:
     """Run a pool to its end, with a feeder beside it as in a job."""
 
-    async def main() -> tuple[WorkerPool, FakeLedger]:
-        ledger = FakeLedger()
+    async def main() -> tuple[WorkerPool, FakeLog]:
+        log = FakeLog()
         pool = WorkerPool(synthesizer, workers=workers, stop_grace_s=stop_grace_s, guard=guard or RejectGuard())
-        feeding = asyncio.ensure_future(_feed(pool, rows, ledger))
+        feeding = asyncio.ensure_future(_feed(pool, rows, log))
         beside = asyncio.ensure_future(during(pool)) if during else None
         await asyncio.wait_for(pool.run(), patience(10))
         feeding.cancel()
         await asyncio.gather(feeding, *([beside] if beside else []), return_exceptions=True)
         assert asyncio.all_tasks() == {asyncio.current_task()}, "a batch leaves no task behind"
-        return pool, ledger
+        return pool, log
 
     return asyncio.run(main())
 
@@ -131,10 +131,10 @@ def permanent_error(code: str = "InvalidParameter") -> PermanentError:
 def test_every_utterance_is_said_and_kept_once() -> None:
     """The queue's end ends the pool, without a reason."""
     synthesizer = FakeSynthesizer()
-    pool, ledger = run_pool(synthesizer, rows=100)
+    pool, log = run_pool(synthesizer, rows=100)
     assert pool.reason is None
     assert not synthesizer.expects_more
-    assert sorted(ledger.speeches) == sorted(f"r{number}" for number in range(100))
+    assert sorted(log.speeches) == sorted(f"r{number}" for number in range(100))
 
 
 def test_workers_bound_what_is_in_flight() -> None:
@@ -160,19 +160,19 @@ def test_nothing_more_is_begun_while_the_last_reject_is_written() -> None:
     """The run stops once the reject is known, not once it is on the disk."""
     synthesizer = FakeSynthesizer(failing({f"r{number}": permanent_error() for number in range(500)}))
 
-    class Slow(FakeLedger):
+    class Slow(FakeLog):
         async def record_reject(self, reject: Reject) -> None:
             for _ in range(20):
                 await asyncio.sleep(0)
             await super().record_reject(reject)
 
     async def main() -> int:
-        ledger = Slow()
+        log = Slow()
         pool = WorkerPool(synthesizer, workers=4, stop_grace_s=5, guard=RejectGuard())
-        feeding = asyncio.ensure_future(_feed(pool, 500, ledger))
+        feeding = asyncio.ensure_future(_feed(pool, 500, log))
         await asyncio.wait_for(pool.run(), patience(10))
         feeding.cancel()
-        return len(ledger.rejects)
+        return len(log.rejects)
 
     assert asyncio.run(main()) == len(synthesizer.begun) < SAME_ERRORS + 4
 
@@ -182,7 +182,7 @@ def test_a_slot_is_free_only_when_the_result_is_written() -> None:
     synthesizer = FakeSynthesizer()
     events: list[str] = []
 
-    class Slow(FakeLedger):
+    class Slow(FakeLog):
         async def record_speech(self, speech: Speech) -> None:
             await asyncio.sleep(0)
             events.append(f"kept {speech.utterance.utterance_id}")
@@ -218,14 +218,14 @@ def test_a_row_that_fails_for_good_is_a_reject_and_the_rest_goes_on(error: Servi
     """Its class tells unsent, refused and exhausted rows apart; it has attempts, cost and the hint."""
     error.for_utterance("r3", attempts=5, cost=Decimal("0.5"), currency="CNY")
     error.hint = "shorten it"
-    pool, ledger = run_pool(FakeSynthesizer(failing({"r3": error})))
+    pool, log = run_pool(FakeSynthesizer(failing({"r3": error})))
     assert pool.reason is None
-    (reject,) = ledger.rejects
+    (reject,) = log.rejects
     assert (reject.utterance.utterance_id, reject.error_class, reject.error_code) == ("r3", error_class, error.code)
     assert (reject.attempts, reject.cost, reject.currency) == (5, Decimal("0.5"), "CNY")
     assert reject.message == str(error)
     assert "shorten it" in reject.message
-    assert len(ledger.speeches) == 19
+    assert len(log.speeches) == 19
 
 
 @pytest.mark.parametrize(
@@ -241,19 +241,19 @@ def test_a_row_that_fails_for_good_is_a_reject_and_the_rest_goes_on(error: Servi
 def test_whatever_ends_the_run_is_its_reason_and_nothing_more_is_sent(error: Exception) -> None:
     """A bug too: it is not swallowed, and causes no rejects."""
     synthesizer = FakeSynthesizer(failing({"r5": error}))
-    pool, ledger = run_pool(synthesizer, rows=500)
+    pool, log = run_pool(synthesizer, rows=500)
     assert pool.reason is error
-    assert ledger.rejects == []
+    assert log.rejects == []
     assert len(synthesizer.begun) < 20
     assert synthesizer.reason is not None
-    assert sorted(ledger.speeches) == sorted(set(synthesizer.begun) - {"r5"})
+    assert sorted(log.speeches) == sorted(set(synthesizer.begun) - {"r5"})
 
 
 def test_a_ledger_that_cannot_be_written_ends_the_run() -> None:
     """The error of a full disk at a record is the reason, unchanged."""
     full = StorageError("the disk is full")
 
-    class Full(FakeLedger):
+    class Full(FakeLog):
         async def record_speech(self, speech: Speech) -> None:
             raise full
 
@@ -301,7 +301,7 @@ def test_a_batch_stopped_before_it_runs_begins_nothing() -> None:
     async def main() -> list[str]:
         synthesizer = FakeSynthesizer()
         pool = WorkerPool(synthesizer, workers=2, stop_grace_s=60, guard=RejectGuard())
-        pool.queue.put_nowait(WorkItem(Utterance("a", "Hello."), FakeLedger()))
+        pool.queue.put_nowait(WorkItem(Utterance("a", "Hello."), FakeLog()))
         pool.stop(StorageError("cannot open the part"))
         await asyncio.wait_for(pool.run(), patience(10))
         return synthesizer.begun
@@ -315,7 +315,7 @@ def test_what_is_in_flight_has_the_grace_and_no_longer() -> None:
 
     async def main() -> tuple[list[str], list[str]]:
         begun, finish = asyncio.Event(), asyncio.Event()
-        ledger = FakeLedger()
+        log = FakeLog()
 
         async def behave(utterance_id: str) -> None:
             if len(synthesizer.begun) == 3:
@@ -326,14 +326,14 @@ def test_what_is_in_flight_has_the_grace_and_no_longer() -> None:
 
         synthesizer.behave = behave
         pool = WorkerPool(synthesizer, workers=3, stop_grace_s=0.5, guard=RejectGuard())
-        feeding = asyncio.ensure_future(_feed(pool, 50, ledger))
+        feeding = asyncio.ensure_future(_feed(pool, 50, log))
         running = asyncio.ensure_future(pool.run())
         await begun.wait()
         pool.stop(StoppedError("interrupted", stopped_by="interrupted"))
         asyncio.get_running_loop().call_later(0.05, finish.set)
         await asyncio.wait_for(running, patience(10))
         feeding.cancel()
-        return ledger.speeches, synthesizer.cancelled
+        return log.speeches, synthesizer.cancelled
 
     finished, cancelled = asyncio.run(main())
     assert (sorted(finished), cancelled) == (["r0", "r2"], ["r1"])

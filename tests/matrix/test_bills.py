@@ -13,8 +13,8 @@ import pytest
 from tests.matrix.trial import GOOD, UNREPORTED
 from tts_pipeline.attempt import Outcome
 from tts_pipeline.catalog import Service, load_catalog
+from tts_pipeline.client.attempt_log import MemoryAttemptLog
 from tts_pipeline.client.client import SpeechClient
-from tts_pipeline.client.ledger import MemoryLedger
 from tts_pipeline.config import BudgetCap, Limits
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ServiceError, StoppedError
@@ -45,20 +45,20 @@ TRUTHS: Mapping[str, dict[str, Any]] = {
 """What is charged and reported so, or reported in a way that tells nothing."""
 
 
-def _say(service: LocalService, model: str, rule: Mapping[str, Any]) -> tuple[MemoryLedger, Cost, Decimal]:
+def _say(service: LocalService, model: str, rule: Mapping[str, Any]) -> tuple[MemoryAttemptLog, Cost, Decimal]:
     """Say texts to a service under a cap; returns the attempts, what is spent, and what the service charged."""
     service.set_faults([{"what": "shape", **rule}])
     service.reset_bill()
     endpoint = Service(base_url=service.url, name="gateway", auth="none")
     card = CATALOG.card(endpoint, model)
     (price,) = card.prices
-    ledger, spent = MemoryLedger(), Cost()
+    log, spent = MemoryAttemptLog(), Cost()
     budget = Budget(BudgetCap(CAPS[model], "CNY"), SpendTally(spent), by_token=card.billing == "tokens")
     limits = Limits(max_attempts=1, max_concurrency=64, requests_per_minute=1e6)
 
     async def buy(client: SpeechClient, text: str) -> None:
         with suppress(ServiceError, StoppedError):
-            await client.synthesize(Utterance(text, text, {"voice": "Cherry"}), ledger)
+            await client.synthesize(Utterance(text, text, {"voice": "Cherry"}), log)
 
     async def main() -> None:
         async with SpeechClient(endpoint, card, limits, budget=budget) as client:
@@ -68,7 +68,7 @@ def _say(service: LocalService, model: str, rule: Mapping[str, Any]) -> tuple[Me
     bill = service.bill()
     tokens = [bill[f"{kind}_tokens"] * (getattr(price, f"per_1m_{kind}_tokens") or 0) for kind in ("input", "output")]
     charged = sum(tokens, bill["characters"] * (price.per_10k_characters or Decimal(0)) * 100) / 1_000_000
-    return ledger, spent, charged
+    return log, spent, charged
 
 
 @pytest.mark.parametrize("model", CAPS)
@@ -78,8 +78,8 @@ def test_what_cannot_be_true_is_between_confirmed_and_possible(
     tone_service: LocalService, shape: str, lie: dict[str, Any], model: str
 ) -> None:
     """A lie makes the bill neither short nor wrong, and the cap is passed by no more than what one answer claims."""
-    ledger, spent, charged = _say(tone_service, model, {"shape": shape, **lie})
-    settled = list(ledger.settlements.values())
+    log, spent, charged = _say(tone_service, model, {"shape": shape, **lie})
+    settled = list(log.settlements.values())
     assert 0 < charged <= CAPS[model]
     assert spent.cost is not None
     assert spent.cost_upper_bound is not None
@@ -98,11 +98,11 @@ def test_what_can_be_true_is_the_bill(
     tone_service: LocalService, shape: str, truth: dict[str, Any], model: str
 ) -> None:
     """A service that counts otherwise, or tells nothing of use, spends no more than the cap; nothing is flagged."""
-    ledger, spent, charged = _say(tone_service, model, {"shape": shape, **truth})
+    log, spent, charged = _say(tone_service, model, {"shape": shape, **truth})
     assert spent.cost is not None
     assert spent.cost_upper_bound is not None
     assert 0 < charged <= spent.cost_upper_bound <= CAPS[model]
     assert spent.cost <= charged
     if model == "qwen3-tts-flash":
         assert spent.cost == charged == spent.cost_upper_bound
-        assert not any(settlement.implausible for settlement in ledger.settlements.values())
+        assert not any(settlement.implausible for settlement in log.settlements.values())

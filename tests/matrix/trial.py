@@ -17,8 +17,8 @@ from tts_pipeline.attempt import Outcome, Settlement
 from tts_pipeline.audio.quality import FLAGS
 from tts_pipeline.card import Card, Endpoint
 from tts_pipeline.catalog import Service, load_catalog
+from tts_pipeline.client.attempt_log import MemoryAttemptLog
 from tts_pipeline.client.client import SpeechClient
-from tts_pipeline.client.ledger import MemoryLedger
 from tts_pipeline.config import Limits
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.emulator.rules import SHAPES
@@ -88,24 +88,24 @@ def run_trial(
     """Say one text to a service that misbehaves by these rules, and hold the two bills against one another."""
     service.set_faults(rules)
     service.reset_bill()
-    ledger = MemoryLedger()
+    log = MemoryAttemptLog()
     endpoint = Service(base_url=service.url, name="local", auth="none")
 
     async def main() -> Speech | ServiceError | StoppedError:
         async with SpeechClient(endpoint, card_of(endpoint), limits, clock=quick_clock(), random=Random(1)) as client:
             try:
-                return await client.synthesize(Utterance("a", text, parameters), ledger)
+                return await client.synthesize(Utterance("a", text, parameters), log)
             except (ServiceError, StoppedError) as error:
                 return error
 
     result = asyncio.run(main())
-    trial = Trial(result, [ledger.settlements[attempt.attempt_id] for attempt in ledger.attempts], service.bill())
+    trial = Trial(result, [log.settlements[attempt.attempt_id] for attempt in log.attempts], service.bill())
     _check_bill(trial)
     return trial
 
 
 def _check_bill(trial: Trial) -> None:
-    """Every request is in the ledger; what was charged is between what is confirmed and what is possible."""
+    """Every request is in the log; what was charged is between what is confirmed and what is possible."""
     billed = sum(settlement.characters_billed for settlement in trial.settlements)
     at_most = sum(settlement.characters_upper_bound for settlement in trial.settlements)
     assert trial.bill["received"] == sum(settlement.error_code != "Redirected" for settlement in trial.settlements)

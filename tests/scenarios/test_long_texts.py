@@ -13,8 +13,8 @@ import pytest
 
 from tests.scenarios.conftest import RunJob, check_bill
 from tts_pipeline.catalog import Service, load_catalog
+from tts_pipeline.client.attempt_log import MemoryAttemptLog
 from tts_pipeline.client.client import SpeechClient
-from tts_pipeline.client.ledger import MemoryLedger
 from tts_pipeline.config import AudioSettings, Limits
 from tts_pipeline.emulator.billing import charged_characters
 from tts_pipeline.emulator.local_service import LocalService
@@ -35,17 +35,17 @@ def _row(name: str) -> dict[str, Any]:
 @pytest.mark.parametrize("name", ["cmn_hans-whole", "kor-whole", "por_BR-whole"])
 def test_a_whole_declaration(espeak_service: LocalService, name: str) -> None:
     """As long as its segments and pauses; word times in order over the whole, each at its place; billed as counted."""
-    row, ledger = _row(name), MemoryLedger()
+    row, log = _row(name), MemoryAttemptLog()
     parameters = {"voice": "Cherry", "language_type": row["language_type"], "enable_timestamp": True}
     utterance = Utterance(row["id"], row["text"], parameters)
 
     async def main() -> Speech:
         service = Service(base_url=espeak_service.url, name="local", auth="none")
         async with SpeechClient(service, load_catalog().card(service, MODEL), Limits()) as client:
-            return await client.synthesize(utterance, ledger)
+            return await client.synthesize(utterance, log)
 
     speech = asyncio.run(main())
-    history = ledger.history(utterance)
+    history = log.history(utterance)
     segments = [history.answers[place] for place in range(speech.segments)]
     assert speech.segments == speech.attempts == len(history.answers) > 4
     assert speech.audio.duration_ms == pytest.approx(

@@ -16,9 +16,9 @@ from tts_pipeline.catalog.route import route_of
 from tts_pipeline.catalog.service import refuse_plain_http
 from tts_pipeline.catalog.service_headers import authorization_of, refuse_bad_headers
 from tts_pipeline.client.assembly import assemble, convert_audio, is_as_received
+from tts_pipeline.client.attempt_log import AttemptLog, MemoryAttemptLog
 from tts_pipeline.client.cache import AudioCache
 from tts_pipeline.client.exchange import Exchange
-from tts_pipeline.client.ledger import Ledger, MemoryLedger
 from tts_pipeline.client.meter import Meter
 from tts_pipeline.client.segmenter import Segmenter
 from tts_pipeline.client.synthesis import Resources, Synthesis
@@ -151,23 +151,23 @@ class SpeechClient:
         """The limiter, which says when more rows should begin."""
         return self._limiter
 
-    async def synthesize(self, utterance: Utterance, ledger: Ledger | None = None) -> Speech:
+    async def synthesize(self, utterance: Utterance, log: AttemptLog | None = None) -> Speech:
         """Speak one utterance, with as many attempts as it needs and the limits allow.
 
-        Cancellation leaves an attempt in flight unsettled in the ledger.
+        Cancellation leaves an attempt in flight unsettled in the log.
 
         Args:
             utterance: The utterance; its parameters are already checked.
-            ledger: Knows the answers that are paid for, and records every attempt; None is a new ledger in memory.
+            log: Knows the answers that are paid for, and records every attempt; None is a new log in memory.
 
         Raises:
             PermanentError: The utterance will never succeed. Never retried.
             TransientError: Its attempts are used up while others succeed.
             FatalError: No utterance can succeed; nothing is sent any more.
             StoppedError: Nothing is sent any more; the error gives the reason.
-            StorageError: The ledger could not write; nothing was sent.
+            StorageError: The log could not write; nothing was sent.
         """
-        synthesis = Synthesis(self._resources, utterance, MemoryLedger() if ledger is None else ledger)
+        synthesis = Synthesis(self._resources, utterance, MemoryAttemptLog() if log is None else log)
         try:
             # An utterance that an earlier version began is finished without this check, unless its text is too long: it
             # may have been cut to one character more than the bound.

@@ -11,9 +11,9 @@ from msgspec import Struct
 
 from tts_pipeline.attempt import Attempt, Outcome, Settlement
 from tts_pipeline.client.answer_reader import ResponseFacts, SegmentRequest
+from tts_pipeline.client.attempt_log import AttemptLog, Boundaries
 from tts_pipeline.client.cache import AudioCache, CacheLookup
 from tts_pipeline.client.exchange import Exchange
-from tts_pipeline.client.ledger import Boundaries, Ledger
 from tts_pipeline.client.meter import AttemptResult, Meter
 from tts_pipeline.client.retakes import Candidate, action_for, is_worth_keeping, refusal
 from tts_pipeline.client.segmenter import Segmenter
@@ -65,7 +65,7 @@ class Synthesis:
     __slots__ = (
         "_cache_lookup",
         "_has_bought",
-        "_ledger",
+        "_log",
         "_new_boundaries",
         "_segment_attempts",
         "attempts",
@@ -81,8 +81,8 @@ class Synthesis:
         "whole_request",
     )
 
-    def __init__(self, resources: Resources, utterance: Utterance, ledger: Ledger) -> None:
-        self.history: History = ledger.history(utterance)
+    def __init__(self, resources: Resources, utterance: Utterance, log: AttemptLog) -> None:
+        self.history: History = log.history(utterance)
         self.utterance = utterance
         self._segment_attempts = {**self.history.segment_attempts}
         self.attempts = sum(self._segment_attempts.values()) if self._segment_attempts else 0
@@ -91,7 +91,7 @@ class Synthesis:
         self.resources = resources
         self.joined_segments: int | None = None
         self.settled_at_us: int | None = None
-        self._ledger = ledger
+        self._log = log
         cache = resources.cache
         self._cache_lookup = None if cache is None else CacheLookup(cache, utterance, resources.quality)
         self._has_bought = bool(self.history.answers)
@@ -107,7 +107,7 @@ class Synthesis:
         Raises:
             ServiceError: Its class decides the fate of the utterance; ``TransientError`` if its attempts are used up.
             StoppedError: Nothing is sent any more.
-            StorageError: The ledger could not write; nothing was sent.
+            StorageError: The log could not write; nothing was sent.
         """
         self.whole_request, self.language = whole_request, language
         if self._cache_lookup is not None and not self.history.answers:
@@ -231,7 +231,7 @@ class Synthesis:
         permit = limiter.try_permit(row, new_attempt) or await limiter.wait_for_permit(row, new_attempt)
         try:
             with permit as attempt:
-                await self._ledger.intend(attempt, self._new_boundaries)
+                await self._log.intend(attempt, self._new_boundaries)
                 self._new_boundaries = None
                 self.attempts += 1
                 self._segment_attempts[segment.index] = number
@@ -263,7 +263,7 @@ class Synthesis:
         settlement = resources.meter.settle_success(result, outcome=outcome)
         self._settle(permit, settlement, answer if is_kept else None)
         if is_kept and best is not None:
-            self._ledger.discard(best.attempt_id)
+            self._log.discard(best.attempt_id)
         is_to_retake = action_for(resources.quality, answer.quality) == "retry"
         return Candidate(settlement.attempt_id, answer, is_kept, is_to_retake)
 
@@ -280,7 +280,7 @@ class Synthesis:
         return AttemptResult(attempt, latency_ms, facts.http_status, facts.request_id, facts.usage, text, audio_ms)
 
     def _settle(self, permit: Permit, settlement: Settlement, answer: Answer | None) -> None:
-        self._ledger.settle(settlement, answer)
+        self._log.settle(settlement, answer)
         permit.settlement = settlement
         self.settled_at_us = settlement.finished_at_us
         self.characters_billed += settlement.characters_billed

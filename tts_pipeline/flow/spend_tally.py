@@ -9,7 +9,7 @@ from tts_pipeline.money import Cost
 class SpendTally:
     """Sums attempts: at their upper bound before they are sent, and by their settlement afterwards.
 
-    A budget with a cap reserves an attempt before the ledger of its part does: a second report of an attempt changes
+    A budget with a cap reserves an attempt before the log of its part does: a second report of an attempt changes
     nothing. An attempt that is never settled keeps its bound. One thread writes; any thread may read ``spend``.
 
     ``spend`` is the initial sum; None is 0. ``currency`` None is not known yet.

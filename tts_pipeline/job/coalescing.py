@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Coroutine, Iterable
 
 from tts_pipeline.cache.job_cache import JobCache
-from tts_pipeline.client.ledger import Ledger
+from tts_pipeline.client.attempt_log import AttemptLog
 from tts_pipeline.errors import StoppedError
 from tts_pipeline.flow.single_flight import SingleFlight
 from tts_pipeline.job.work_queue import WorkQueue
@@ -61,7 +61,7 @@ class RequestCoalescer:
         for task in self._requeue_tasks:
             task.cancel()
 
-    def synthesize(self, utterance: Utterance, ledger: Ledger | None = None) -> Coroutine[None, None, Speech]:
+    def synthesize(self, utterance: Utterance, log: AttemptLog | None = None) -> Coroutine[None, None, Speech]:
         """Speak one utterance; see ``SpeechClient.synthesize``. A unique request goes straight to the client.
 
         Raises:
@@ -69,7 +69,7 @@ class RequestCoalescer:
         """
         self._signal_if_only_buyers_remain()
         key = self._flight_keys.pop(_row_key(utterance), None)
-        speech = self._client.synthesize(utterance, ledger)
+        speech = self._client.synthesize(utterance, log)
         return speech if key is None else self._synthesize_for_all(key, speech)
 
     async def _synthesize_for_all(self, key: int, coming_speech: Coroutine[None, None, Speech]) -> Speech:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from tts_pipeline.client.ledger import Ledger
+from tts_pipeline.client.attempt_log import AttemptLog
 from tts_pipeline.errors import PermanentError, ServiceError, StoppedError, TransientError
 from tts_pipeline.job.work_queue import WorkQueue
 from tts_pipeline.models import Reject, Speech, Utterance
@@ -34,8 +34,8 @@ def workers_for(max_concurrency: int) -> int:
 class Synthesizer(Protocol):
     """The methods of ``SpeechClient`` that a worker pool needs."""
 
-    async def synthesize(self, utterance: Utterance, ledger: Ledger | None = None) -> Speech:
-        """Speak one utterance, and record every attempt in the ledger; for errors see ``SpeechClient``."""
+    async def synthesize(self, utterance: Utterance, log: AttemptLog | None = None) -> Speech:
+        """Speak one utterance, and record every attempt in the log; for errors see ``SpeechClient``."""
 
     def input_exhausted(self) -> None:
         """Record that no more utterances will come beside those in progress."""
@@ -44,8 +44,8 @@ class Synthesizer(Protocol):
         """Send no new attempts: waiting callers get the reason, attempts in flight go on."""
 
 
-class ResultLedger(Ledger, Protocol):
-    """A ledger that also records the end of utterances."""
+class ResultLog(AttemptLog, Protocol):
+    """A log that also records the end of utterances."""
 
     async def record_speech(self, speech: Speech) -> None:
         """Record an utterance's speech; the worker is free again when this returns.
@@ -58,10 +58,10 @@ class ResultLedger(Ledger, Protocol):
 
 
 class WorkItem(Struct, frozen=True, gc=False):
-    """One utterance to speak, and the ledger for its attempts and its result."""
+    """One utterance to speak, and the log for its attempts and its result."""
 
     utterance: Utterance
-    ledger: ResultLedger
+    log: ResultLog
 
 
 class RejectGuard:
@@ -146,11 +146,11 @@ class WorkerPool:
         while (item := await self.queue.get()) is not None:
             try:
                 try:
-                    speech = await self._client.synthesize(item.utterance, item.ledger)
+                    speech = await self._client.synthesize(item.utterance, item.log)
                 except (PermanentError, TransientError) as error:
                     await self._refuse(item, error)
                 else:
-                    await item.ledger.record_speech(speech)
+                    await item.log.record_speech(speech)
                     self._note_speech(speech)
             except Exception as error:
                 self.stop(error)
@@ -162,7 +162,7 @@ class WorkerPool:
         stop_error = self._guard.note_reject(error)
         if stop_error is not None:
             self.stop(stop_error)  # before the record is written, so that nothing is sent meanwhile
-        await item.ledger.record_reject(_reject(item.utterance, error))
+        await item.log.record_reject(_reject(item.utterance, error))
 
     def _note_speech(self, speech: Speech) -> None:
         if speech.deduplicated_from is None:

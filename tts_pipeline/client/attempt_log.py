@@ -1,4 +1,4 @@
-"""The ledger: the interface that records attempts before and after they are sent, and a ledger in memory."""
+"""The attempt log: the interface that records attempts before and after they are sent, and a log in memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Boundaries = tuple[tuple[int, int], ...]
 """The (start, end) of each segment in the utterance's text."""
 
 
-class Ledger(Protocol):
+class AttemptLog(Protocol):
     """The record of a client's purchases. Every sent attempt is intended once, and settled at most once.
 
     An attempt without a settlement was in flight when the process died or was stopped: its outcome is unknown.
@@ -25,7 +25,7 @@ class Ledger(Protocol):
         """Return the known history of an utterance: answers that are paid for are not bought again."""
 
     async def intend(self, attempt: Attempt, boundaries: Boundaries | None) -> None:
-        """Record an attempt; return when the record is as durable as this ledger makes it. Only then it is sent.
+        """Record an attempt; return when the record is as durable as this log makes it. Only then it is sent.
 
         All earlier settlements are durable then, too: at most as many answers as there are slots can be lost.
 
@@ -42,8 +42,8 @@ class Ledger(Protocol):
         """Give an answer the outcome ``discarded``, because a later one for its segment is better; it stays billed."""
 
 
-class MemoryLedger:
-    """A ledger in memory, for a client that is used without a job."""
+class MemoryAttemptLog:
+    """A log in memory, for a client that is used without a job."""
 
     def __init__(self) -> None:
         self.attempts: list[Attempt] = []
@@ -52,7 +52,7 @@ class MemoryLedger:
         self._boundaries: dict[tuple[str, int], Boundaries] = {}
 
     def history(self, utterance: Utterance) -> History:
-        """Return an utterance's history; scans all attempts of the ledger."""
+        """Return an utterance's history; scans all attempts of the log."""
         key = utterance.utterance_id, utterance.take
         attempts = [attempt for attempt in self.attempts if _key(attempt) == key]
         settlements = [self.settlements[each.attempt_id] for each in attempts if each.attempt_id in self.settlements]
