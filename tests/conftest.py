@@ -28,7 +28,8 @@ pytest.register_assert_rewrite("tests.bills", "tests.bill_runs")
 StartEmulator = Callable[..., LocalService]
 """``emulator(**options)`` with the fields of ``EmulatorOptions``."""
 
-os.environ.setdefault("TTS_ACCOUNT_STORE", "none")  # of the processes that tests start, too
+for _variable in ("TTS_ACCOUNT_STORE", "TTS_LEDGER"):  # of the processes that tests start, too
+    os.environ.setdefault(_variable, "none")
 
 settings.register_profile("tests", deadline=None)  # an example takes as long as the machine needs
 settings.load_profile("tests")

@@ -27,8 +27,9 @@ FLOORS: Sequence[Sequence[str]] = (
     ("catalog", "wire", "storage"),
     ("flow", "source", "wal"),
     ("http", "dataset", "account"),
-    ("client", "cache", "report", "exports"),
-    ("job", "browse"),
+    ("ledger",),
+    ("client", "cache", "report"),
+    ("job", "browse", "exports"),
     ("frames",),
     ("estimates",),
     ("cli", "airflow"),
@@ -47,7 +48,7 @@ OUTSIDE = {
     "tenacity": {"flow"},
     "sqlite3": {"account"},
     "psycopg": {"account"},
-    "polars": {"frames", "estimates", "report", "browse", "exports", "cli", "airflow"},
+    "polars": {"ledger", "frames", "estimates", "report", "browse", "exports", "cli", "airflow"},
     "espeakng_loader": {"emulator"},
     "datasets": {"exports"},
     "huggingface_hub": {"exports"},
@@ -76,6 +77,7 @@ OF_NO_MODULE: Mapping[str, str] = {
     "http": "request_cycle",
     "job": "empty growing leases limits lost_work_dir object_store passed_through read_only reject_guard repeats reuse"
     " ray second_interrupt wide_rows",
+    "ledger": "damage object_store",
     "wal": "full_disk",
     "wire": "fuzz",
 }
@@ -249,6 +251,9 @@ _CONVERTED = {
     "tts_pipeline.cache.file_cache": "CacheRecord",
     "tts_pipeline.cache.dataset_cache": "CacheRecord",
     "tts_pipeline.storage.owner": "Owner",
+    "tts_pipeline.ledger.datasets": "KnownDataset",
+    "tts_pipeline.ledger.manifest": "Manifest",
+    "tts_pipeline.ledger.runs": "Run",
 }
 """What msgspec converts, by the module that does it, beside what decoders at the top of a module hold."""
 

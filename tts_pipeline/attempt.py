@@ -19,6 +19,10 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"
 
 
+RETAKEN = "Retaken"
+"""The error code, in the usage table, of a discarded answer where another answer for its segment was kept."""
+
+
 class Attempt(Struct, frozen=True, gc=False):
     """One HTTP request for one segment, as it is known before it is sent.
 

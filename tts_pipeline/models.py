@@ -267,7 +267,7 @@ class Price:
     effective_from: date | None = None
     effective_until: date | None = None
     source: str = ""
-    timezone: str = "UTC"
+    timezone: str = field(default="UTC", repr=False)  # a call of an earlier version is found by its prices' repr
 
     @property
     def begin(self) -> datetime | None:

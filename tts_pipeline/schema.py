@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 MONEY = pa.decimal128(18, 9)
-_MAX_MONEY = Decimal("999999999.999999999")
+MAX_MONEY = Decimal("999999999.999999999")
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 AUDIO = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 WORD_TIMESTAMPS = pa.list_(
@@ -226,7 +226,7 @@ def _money_array(values: Sequence[Any]) -> pa.Array:
     try:
         return pa.array(values, MONEY)
     except (pa.ArrowTypeError, pa.ArrowInvalid):  # text, or an amount that is too large
-        texts = [None if value is None else str(min(Decimal(value), _MAX_MONEY)) for value in values]
+        texts = [None if value is None else str(min(Decimal(value), MAX_MONEY)) for value in values]
         return pa.array(texts, pa.string()).cast(MONEY)
 
 

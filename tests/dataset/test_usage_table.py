@@ -130,3 +130,15 @@ def test_a_row_says_where_its_request_came_from() -> None:
         rows = usage_table(replay, {}).to_pylist()
         assert [(row["kind"], row["door"], row["key_id"]) for row in rows] == 2 * [("speech", door, key)]
         assert [row["audio_ms"] for row in rows] == [1_500, None]
+
+
+def test_a_discarded_answer_says_whether_another_one_was_kept() -> None:
+    """Money for a better take is not money for nothing: of two answers of a segment, one was kept; of one, none."""
+    first, second = (msgspec.structs.replace(ATTEMPT, attempt_id=name) for name in ("first", "second"))
+    lonely = msgspec.structs.replace(ATTEMPT, attempt_id="lonely", segment=7)
+    rows = _rows(
+        (first, settlement_of(first, Outcome.DISCARDED)),
+        (second, settlement_of(second)),
+        (lonely, settlement_of(lonely, Outcome.DISCARDED)),
+    )
+    assert [row["error_code"] == "Retaken" for row in rows] == [True, False, False]

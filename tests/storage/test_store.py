@@ -234,3 +234,25 @@ def test_a_link_below_a_local_store_is_not_followed(tmp_path: Path, way: str, pl
         assert result in (None, False) or way in ("stage", "below")
     assert (outside / "x").read_bytes() == b"theirs"
     assert os.listdir(outside) == ["x"]
+
+
+def test_sizes_are_of_all_files_below_a_folder(store: Store) -> None:
+    """At any depth, by name; hidden files and those of other folders do not count; a missing folder has none."""
+    assert store.sizes("usage") == {}
+    for name in ("usage/b/two", "usage/a", "usage/.hidden", "usage/.folder/x", "usage-2/other"):
+        store.write(name, name.encode())
+    assert list(store.sizes("usage").items()) == [("a", 7), ("b/two", 11)]
+    assert store.sizes("usage", "b/") == {"b/two": 11}
+    assert store.subfolder("usage").sizes("b") == {"two": 11}
+    assert store.sizes("") == {"usage-2/other": 13, "usage/a": 7, "usage/b/two": 11}
+    store.write("usage/a", b"longer than before")
+    assert store.sizes("usage")["a"] == 18
+
+
+def test_sizes_refuse_links(tmp_path: Path) -> None:
+    """A link would lead out of the store."""
+    store = LocalStore(tmp_path / "store")
+    store.write("usage/a", b"x")
+    (tmp_path / "store" / "usage" / "b").symlink_to(tmp_path)
+    with pytest.raises(StorageError, match="usage/b is a link"):
+        store.sizes("usage")

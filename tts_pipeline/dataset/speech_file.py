@@ -144,4 +144,4 @@ def audio_path(key: UtteranceKey, audio_format: str) -> str:
 
 def speech_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
     """Open a speech file for writing; only columns other than audio are compressed. Use it in a ``with`` statement."""
-    return parquet_writer(path, schema, raw_leaves=AUDIO_LEAVES, has_checksums=False, has_dictionaries=False)
+    return parquet_writer(path, schema, raw_leaves=AUDIO_LEAVES, has_checksums=False, dictionaries=False)

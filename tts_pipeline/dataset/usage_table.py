@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 from functools import partial
 from operator import attrgetter
@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 from msgspec import Struct
 
-from tts_pipeline.attempt import Attempt, Outcome, Settlement
+from tts_pipeline.attempt import RETAKEN, Attempt, Outcome, Settlement
 from tts_pipeline.dataset.claims import Claim, claim_of
 from tts_pipeline.dataset.price_rows import with_prices
 from tts_pipeline.models import Price, Usage, UtteranceKey
@@ -21,7 +21,11 @@ from tts_pipeline.schema import repeat, table_of, to_array, to_table, usage_sche
 from tts_pipeline.wal.records import JournalHeader
 from tts_pipeline.wal.replay import Replay
 
-_SPEECH = "speech"
+SegmentKey = tuple[str, int, int]
+"""The utterance, take and index of a segment."""
+
+SPEECH_KIND = "speech"
+"""What is bought, in the column ``kind``."""
 _ATTEMPT_COLUMNS = {
     **{name: name for name in ("attempt_id", "utterance_id", "take", "segment", "voice")},
     **{name: name for name in ("characters_counted", "price_id")},
@@ -31,7 +35,7 @@ _ATTEMPT_COLUMNS = {
 """Columns with the field of an ``Attempt`` that each holds."""
 
 _SETTLEMENT_COLUMNS = {
-    **{name: name for name in ("latency_ms", "http_status", "outcome", "error_code", "request_id", "implausible")},
+    **{name: name for name in ("latency_ms", "http_status", "outcome", "request_id", "implausible")},
     **{name: name for name in ("characters_billed", "characters_upper_bound", "cost", "cost_upper_bound")},
     **{name: f"usage.{name}" for name in ("characters_reported", "input_tokens", "output_tokens", "total_tokens")},
     "finished_at": "finished_at_us",
@@ -88,6 +92,7 @@ def _attempt_table(replay: Replay, tags: Mapping[UtteranceKey, Mapping[str, str]
     columns = {
         **_columns_of(attempts, _ATTEMPT_COLUMNS),
         **_columns_of(settlements, _SETTLEMENT_COLUMNS),
+        "error_code": list(map(partial(_error_code, _kept_segments(pairs)), attempts, settlements)),
         "price_basis": [price and price.basis for price in attempt_prices],
         "currency": [price and price.currency for price in attempt_prices],
         "tags": _tag_column(header.tags, attempts, tags),
@@ -98,12 +103,29 @@ def _attempt_table(replay: Replay, tags: Mapping[UtteranceKey, Mapping[str, str]
     return table_of(columns, schema)
 
 
+def _kept_segments(pairs: Sequence[tuple[Attempt, Settlement | None]]) -> set[SegmentKey]:
+    """Return the segments whose audio was kept."""
+    return {_segment_of(attempt) for attempt, settled in pairs if settled and settled.outcome == Outcome.SUCCEEDED}
+
+
+def _segment_of(attempt: Attempt) -> SegmentKey:
+    return attempt.utterance_id, attempt.take, attempt.segment
+
+
+def _error_code(
+    kept: Collection[SegmentKey], attempt: Attempt, settlement: Settlement | _UnknownSettlement
+) -> str | None:
+    """Return the code of a failure; a discarded answer has one if another answer for its segment was kept."""
+    is_retaken = settlement.outcome == Outcome.DISCARDED and _segment_of(attempt) in kept
+    return RETAKEN if is_retaken else settlement.error_code
+
+
 def _constants(header: JournalHeader | Claim) -> dict[str, str | None]:
     """Return the columns that are the same in all rows; an empty one of an earlier version is null."""
     names = ("invocation_id", "journal_id", "account", "service", "model")
     return {
         **{name: getattr(header, name) for name in names},
-        "kind": _SPEECH,
+        "kind": SPEECH_KIND,
         "door": header.door or None,
         "key_id": header.key_id or None,
     }

@@ -72,6 +72,21 @@ class FsspecStore(Store):
         names = {path.rsplit("/", 1)[-1] for path in paths if path != self._full_path(folder).strip("/")}
         return sorted(name for name in names if name.startswith(prefix) and not name.startswith("."))
 
+    def sizes(self, folder: str, prefix: str = "") -> dict[str, int]:
+        root = self._full_path(folder).strip("/")
+        with storage_errors(f"listing {self.describe(folder)}", Exception):
+            try:
+                self.filesystem.invalidate_cache()
+                files = self.filesystem.find(self._full_path(folder), detail=True)
+            except FileNotFoundError:
+                return {}
+        named = {str(path).strip("/").removeprefix(f"{root}/"): facts for path, facts in files.items()}
+        return {
+            name: int(facts["size"] or 0)
+            for name, facts in sorted(named.items())
+            if name.startswith(prefix) and name != root and not f"/{name}".count("/.")
+        }
+
     def read(self, name: str) -> bytes | None:
         return self.read_start(name, None)
 

@@ -35,6 +35,14 @@ class LocalStore(Store):
                 return []
         return sorted(name for name in names if name.startswith(prefix) and not name.startswith("."))
 
+    def sizes(self, folder: str, prefix: str = "") -> dict[str, int]:
+        with storage_errors(f"listing {self.describe(folder)}"):
+            try:
+                sizes = self._files.sizes(folder)
+            except FileNotFoundError:
+                return {}
+        return {name: size for name, size in sorted(sizes.items()) if name.startswith(prefix)}
+
     def read(self, name: str) -> bytes | None:
         with storage_errors(f"reading {self.describe(name)}"):
             try:

@@ -92,20 +92,20 @@ def parquet_writer(
     *,
     raw_leaves: Collection[str] = (),
     has_checksums: bool = True,
-    has_dictionaries: bool = True,
+    dictionaries: bool | Sequence[str] = True,
 ) -> pq.ParquetWriter:
     """Open a file to write tables to, each as one row group. Used with ``with``.
 
     ``raw_leaves`` are the Parquet paths of values that compression does not make smaller. Row groups of some hundred
-    rows need no dictionaries: zstd alone makes them smaller, in two thirds of the time (a tenth of the file size and
-    1.2 us a row less for the usage table).
+    rows need no ``dictionaries``: zstd alone makes them smaller, in two thirds of the time (a tenth of the file size
+    and 1.2 us a row less for the usage table). Large ones need those of columns whose values repeat.
     """
-    encoding: dict[str, Any] = {"compression": "zstd", "use_dictionary": has_dictionaries}
+    encoding: dict[str, Any] = {"compression": "zstd", "use_dictionary": dictionaries}
     if raw_leaves:
         leaves = [leaf for field in schema for leaf in _leaf_paths(field.name, field.type)]
         compressed = [leaf for leaf in leaves if leaf not in raw_leaves]
         encoding |= {"compression": dict.fromkeys(compressed, "zstd"), "write_statistics": compressed}
-        encoding["use_dictionary"] = compressed if has_dictionaries else False
+        encoding["use_dictionary"] = compressed if dictionaries else False
         encoding["write_batch_size"] = _RAW_BATCH_ROWS
     return pq.ParquetWriter(file, schema, write_page_checksum=has_checksums, **encoding)
 
@@ -115,7 +115,7 @@ def write_tables(
 ) -> dict[str, Any]:
     """Write tables as the row groups of a file; return its size and hash. Blocking; see ``Store.stage``."""
     with store.stage(name, is_new=is_new) as path:
-        with parquet_writer(path, schema, has_dictionaries=False) as writer:
+        with parquet_writer(path, schema, dictionaries=False) as writer:
             for table in tables:
                 writer.write_table(table)
         return size_and_hash_at(path)

@@ -137,6 +137,27 @@ class SafeFolder:
         check_no_link(f"{self.path}/{name}", status.st_mode)
         return status
 
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Return the size in bytes of each file below a folder, by its name in the folder; hidden ones do not count."""
+        sizes: dict[str, int] = {}
+        folders = []
+        with self.open_folder(folder) as fd, os.scandir(fd) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_symlink():
+                    check_no_link(f"{self.path / folder / entry.name}", stat.S_IFLNK)
+                elif entry.is_dir():
+                    folders.append(entry.name)
+                else:
+                    with suppress(FileNotFoundError):  # removed meanwhile
+                        sizes[entry.name] = entry.stat(follow_symlinks=False).st_size
+        for inner in folders:
+            with suppress(FileNotFoundError):
+                below = self.sizes(f"{folder}/{inner}" if folder else inner)
+                sizes |= {f"{inner}/{name}": size for name, size in below.items()}
+        return sizes
+
     def check_no_links(self, *folders: str) -> None:
         """Refuse links in the paths of folders and among their entries; skip missing folders."""
         for folder in folders:

@@ -44,6 +44,13 @@ class Store(ABC):
         """Return the sorted names in a folder that begin with ``prefix``; none when the folder does not exist."""
 
     @abstractmethod
+    def sizes(self, folder: str, prefix: str = "") -> dict[str, int]:
+        """Return the size in bytes of each file below a folder, by its name in the folder, at any depth; sorted.
+
+        ``prefix`` limits it to names that begin so. Files and folders whose names begin with a dot do not count.
+        """
+
+    @abstractmethod
     def read(self, name: str) -> bytes | None:
         """Return a file's bytes; None when the file does not exist."""
 
