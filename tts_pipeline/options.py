@@ -333,6 +333,16 @@ GROUPS: Mapping[str, Sequence[Option]] = {
             keyword="none",
         ),
         Option(
+            "ledger",
+            "options",
+            "where the usage of all runs is kept, also when a dataset is deleted (default: TTS_LEDGER, else a folder "
+            "of this user); 'none' keeps none",
+            "DIR|URL|none",
+            _non_empty_text,
+            is_path=True,
+            keyword="none",
+        ),
+        Option(
             "part_rows",
             "options",
             f"rows in a part of a new dataset (default: {PART_ROWS}, or more for large sources)",

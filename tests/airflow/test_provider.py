@@ -39,6 +39,7 @@ _FORM = {
     "characters_per_minute",
     "account_concurrency",
     "account_store",
+    "ledger",
     "report_url",
 }
 

@@ -24,7 +24,7 @@ CHANGES = {
 
 CHANGES_NOTHING = {
     *("max_cost", "max_characters", "max_rejects", "max_attempts", "timeout_s"),
-    *("part_rows", "lease_s", "tag", "tag_column", "quiet", "account_store"),
+    *("part_rows", "lease_s", "tag", "tag_column", "quiet", "account_store", "ledger"),
 }
 """Settings of how a run is stopped, kept and shown."""
 

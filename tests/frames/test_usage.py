@@ -16,6 +16,7 @@ from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.frames.call_store import CallDirectory, CallStore
 from tts_pipeline.report import usage
+from tts_pipeline.schema import usage_schema
 from tts_pipeline.storage.local_store import LocalStore
 
 
@@ -45,8 +46,9 @@ def test_kept_usage_is_a_dataset_to_report_on(tone_service: LocalService, tmp_pa
     """The folder of a call that has ended holds its descriptor and its usage, as any dataset does."""
     spoken = tts.synthesize(line_frame(5), voice="Cherry", **call_arguments(tone_service, tmp_path))
     bill = tts.usage_of(spoken, work_dir=tmp_path)
-    reported = usage(list((tmp_path / "frames" / "usage").iterdir())).drop("dataset").collect()
-    assert reported.equals(bill)
+    reported = usage(list((tmp_path / "frames" / "usage").iterdir()))
+    assert reported.select(bill.columns).collect().equals(bill)
+    assert not set(bill.columns).symmetric_difference(usage_schema().names)
 
 
 def test_a_call_that_was_killed_is_on_the_bill(tmp_path: Path) -> None:

@@ -91,6 +91,12 @@ def _connection_fields() -> dict[str, Any]:
             "else a file of each worker",
             "string",
         ),
+        "ledger": _field(
+            "Ledger",
+            "Where the usage of all tasks is kept: a path on the workers, a URL such as s3://conn_id@bucket/ledger, or "
+            "none; empty is TTS_LEDGER, else a folder of each worker",
+            "string",
+        ),
         "report_url": _field(
             "Report URL",
             "The link of tasks: the address of a dataset's page, with {dataset} in it; empty is the dataset itself",

@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.sdk.log import mask_secret
 
 from tts_pipeline.airflow.account_store import read_store
+from tts_pipeline.airflow.paths import resolve_path
 from tts_pipeline.config import Limits
 from tts_pipeline.errors import ConfigurationError, TtsPipelineError
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Connection
 
     from tts_pipeline.catalog import AnyCatalog, Service
+    from tts_pipeline.storage.location import FsspecPath
 
 _COUNT_FIELDS = ("max_concurrency", "account_concurrency")
 _LIMIT_FIELDS = (*_COUNT_FIELDS, "requests_per_minute", "characters_per_minute")
@@ -112,6 +114,15 @@ class SpeechHook(BaseHook):
         """
         value = str(self._load_connection().extra_dejson.get("account_store") or "").strip()
         return read_store(value) if value else None
+
+    def ledger(self) -> str | FsspecPath | None:
+        """Return where usage is kept; None if the connection does not say it.
+
+        Raises:
+            ConfigurationError: No Airflow provider is installed for this kind of storage. Never retried.
+        """
+        value = str(self._load_connection().extra_dejson.get("ledger") or "").strip()
+        return resolve_path(value) if value else None
 
     def report_url(self) -> str | None:
         """Return the address of a dataset's page, with ``{dataset}`` in it; None if the connection has none."""

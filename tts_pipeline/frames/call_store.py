@@ -23,12 +23,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from tts_pipeline.account.identity import dataset_id
 from tts_pipeline.cache.file_cache import FileCache, evict
 from tts_pipeline.dataset.descriptor import DESCRIPTOR_FILE
 from tts_pipeline.dataset.recovery import commit_all_usage
 from tts_pipeline.errors import StorageError
 from tts_pipeline.job.folders import JOURNALS, WORK_FOLDER, locks_dir_of
+from tts_pipeline.ledger.location import LedgerLocation
 from tts_pipeline.log import logger
 from tts_pipeline.storage.file_lock import FileLock, HeldElsewhereError
 from tts_pipeline.storage.lease import Leases
@@ -37,6 +40,9 @@ from tts_pipeline.storage.location import local_path
 from tts_pipeline.storage.safe_folder import make_folder
 from tts_pipeline.storage.scratch import is_writable, state_folder
 from tts_pipeline.storage.store import storage_errors
+
+if TYPE_CHECKING:
+    from tts_pipeline.ledger.ledger import Ledger
 
 CACHE_BYTES = 10 * 1024**3
 """The most audio that is kept for later calls: about 60 hours of 24 kHz WAV."""
@@ -89,14 +95,15 @@ class CallDirectory:
 
 @dataclass(frozen=True, slots=True)
 class CallStore:
-    """The files of all calls below one folder."""
+    """The files of all calls below one folder; the usage of closed calls goes to a ledger, too."""
 
     root: Path
+    ledger: LedgerLocation | None = None
 
     @classmethod
-    def at(cls, work_dir: Path | None = None) -> CallStore:
+    def at(cls, work_dir: Path | None = None, ledger: LedgerLocation | None = None) -> CallStore:
         """Return the store below a folder on a local disk; None is the user's state directory."""
-        return cls((state_folder() if work_dir is None else local_path(work_dir)) / "frames")
+        return cls((state_folder() if work_dir is None else local_path(work_dir)) / "frames", ledger)
 
     def file_cache_dir(self) -> Path:
         """Return the folder of the audio that is kept for later calls; create it if it is missing. Blocking."""
@@ -114,6 +121,7 @@ class CallStore:
             _tidied_at_s[self.root] = now_s
             evict(self.root / _ANSWERS, CACHE_BYTES)
             self._close_abandoned_calls()
+            self._copy_to_ledger(self.root / _USAGE, ends_runs=True)
 
     @contextmanager
     def open_call(self, identity: str | None) -> Iterator[CallDirectory]:
@@ -174,7 +182,8 @@ class CallStore:
             _strip_to_usage(call.dataset)
         with storage_errors(f"keeping the usage of {call.path}"):
             if (call.dataset / _USAGE).exists():
-                call.dataset.rename(self._make_folder(_USAGE) / uuid.uuid4().hex)
+                folder = call.dataset.rename(self._make_folder(_USAGE) / uuid.uuid4().hex)
+                self._copy_to_ledger(folder)
         shutil.rmtree(call.path, ignore_errors=True)
 
     def open_datasets(self) -> Iterator[LocalStore]:
@@ -189,6 +198,24 @@ class CallStore:
     def usage_files(self) -> list[Path]:
         """Return the usage files of closed calls, one folder for each call; they stay there. Blocking."""
         return sorted(self.root.glob(f"{_USAGE}/*/{_USAGE}/*.parquet"))
+
+    def _copy_to_ledger(self, folder: Path, *, ends_runs: bool = False) -> None:
+        """Copy the usage of closed calls below a folder that the ledger lacks; a failure is a warning. Blocking.
+
+        ``ends_runs`` then ends the runs of killed calls whose usage is known.
+        """
+        if self.ledger is None:
+            return
+        from tts_pipeline.ledger.run_sync import copy_in_time, end_dead_runs
+
+        def copy(ledger: Ledger) -> None:
+            store = LocalStore(folder)
+            sizes = {path: size for path, size in store.sizes("").items() if path.endswith(".parquet")}
+            ledger.sync_files(store, sizes, str(self.root))
+            if ends_runs:
+                end_dead_runs(ledger, dataset_id(self.root), self.open_datasets())
+
+        copy_in_time(self.ledger, copy)
 
     def _close_abandoned_calls(self) -> None:
         for path in (self.root / "calls").glob("*/"):

@@ -56,7 +56,7 @@ class FrameJob:
         identity = None if self.cache is None else self._identity(content_sha256)
         with store.open_call(identity) as directory:
             source = TableSource(rows.to_arrow(compat_level=pl.CompatLevel.oldest()), content_sha256)
-            outcomes = outcomes_of(*run_in_memory(self._job(directory), source, progress, stop))
+            outcomes = outcomes_of(*run_in_memory(self._job(directory), source, progress, stop, str(store.root)))
             store.finish_call(directory)
         return outcomes
 

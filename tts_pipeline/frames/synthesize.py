@@ -23,6 +23,7 @@ from tts_pipeline.frames.progress import show_progress
 from tts_pipeline.frames.rows import Frame, column_arguments, materialize, select, utterance_rows, with_outcomes
 from tts_pipeline.job import CancelToken, Progress, RunOptions
 from tts_pipeline.job.job import list_locations
+from tts_pipeline.job.ledger import ledger_of
 from tts_pipeline.models import ParameterValue
 from tts_pipeline.source.frame_stream import ArrowStream
 from tts_pipeline.storage.daemon_threads import POLL_S, DaemonExecutor
@@ -185,7 +186,7 @@ def synthesize(  # noqa: PLR0913 (public: the settings of a call are keyword arg
     """
     refuse_double_purchase(has_cache=cache)
     options = options or RunOptions()
-    store = CallStore.at(options.work_dir)
+    store = CallStore.at(options.work_dir, ledger_of(options))
     arguments = column_arguments(text, utterance_id, columns, parameters)
     table = select(materialize(frame), selection or Selection())
     rows = utterance_rows(table, arguments)

@@ -11,6 +11,8 @@ from tts_pipeline.dataset.usage_files import open_claims, usage_name
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.frames.call_store import CallStore
 from tts_pipeline.frames.rows import Frame, materialize
+from tts_pipeline.job import RunOptions
+from tts_pipeline.job.ledger import ledger_of
 from tts_pipeline.report.dataset import claims_frame, scan_usage_files
 
 _FOLDER = "__folder"
@@ -34,7 +36,7 @@ def usage_of(frame: Frame | None = None, *, work_dir: Path | None = None) -> pl.
     Raises:
         ConfigurationError: The frame has no column ``invocation_id``.
     """
-    store = CallStore.at(work_dir)
+    store = CallStore.at(work_dir, ledger_of(RunOptions()))
     store.close_finished_calls()
     tables = _read_open_calls(store)
     files = store.usage_files()  # after the open calls: one that is closed in between is in both, never in neither

@@ -138,6 +138,7 @@ def run_job(
     *,
     start_service: StartService = nullcontext,
     stop: CancelToken | None = None,
+    door: str = "run",
 ) -> Report:
     """Make a job's dataset, or continue it; see ``run``.
 
@@ -146,19 +147,20 @@ def run_job(
         progress: Updated during the run, for a display; None is without a display.
         start_service: Starts a service for the time of the job, such as the local service; the default starts nothing.
         stop: Stops the job from outside; None leaves only signals and other interruptions of this call.
+        door: Where the job is started from, for the bill.
     """
     prepared = recover_and_prepare(job)
     with prepared.leases:
-        return run_all_parts(
-            create_or_extend_dataset(prepared), RunControl(progress or Progress(), stop or CancelToken(), start_service)
-        )
+        control = RunControl(progress or Progress(), stop or CancelToken(), start_service, door)
+        return run_all_parts(create_or_extend_dataset(prepared), control)
 
 
-def run_in_memory(job: Job, source: Source, progress: Progress, stop: CancelToken) -> PartTables:
+def run_in_memory(job: Job, source: Source, progress: Progress, stop: CancelToken, ledger_name: str) -> PartTables:
     """Run a job whose rows are in memory, and return its speech and its rejects.
 
     The destination belongs to this job alone, and the caller lets nobody else run it meanwhile. The journals stay: they
-    hold the usage, which the caller publishes, as ``commit_all_usage`` does.
+    hold the usage, which the caller publishes, as ``commit_all_usage`` does. The ledger knows the destination by
+    ``ledger_name``.
 
     Raises:
         ConfigurationError: An argument is wrong; nothing was sent.
@@ -172,7 +174,7 @@ def run_in_memory(job: Job, source: Source, progress: Progress, stop: CancelToke
         location.create()
     _make_folders(prepared)
     prepared.store.write(DESCRIPTOR_FILE, prepared.descriptor.to_json(), durable=False)
-    return run_unpublished(prepared, RunControl(progress, stop, door="synthesize"))
+    return run_unpublished(prepared, RunControl(progress, stop, door="synthesize"), ledger_name)
 
 
 def _make_folders(prepared: PreparedJob) -> None:
@@ -209,13 +211,14 @@ def plan(job: Job, max_shards: int = 1) -> list[Shard]:
     return shards
 
 
-def run_parts(
+def run_parts(  # noqa: PLR0913 (public: the settings of a call are keyword arguments)
     job: Job,
     shard: Shard,
     progress: Progress | None = None,
     *,
     at_a_time: int | None = None,
     stop: CancelToken | None = None,
+    door: str = "run",
 ) -> Report:
     """Run the parts of one shard; several shards may run at one time, in any processes. Returns a report, as ``run``.
 
@@ -230,11 +233,12 @@ def run_parts(
         progress: Updated during the run, for a display; None is without a display.
         at_a_time: The most shards of the job that run at one time; None is all of them.
         stop: Stops the shard from outside; None leaves only signals and other interruptions of this call.
+        door: Where the job is started from, for the bill.
     """
     lone_limits = limits_of_shard(job.options.limits, job.card(), shard, at_a_time)
     prepared = recover_and_prepare(job, may_grow=False)
     with prepared.leases:
-        control = RunControl(progress or Progress(), stop or CancelToken(), lone_limits=lone_limits)
+        control = RunControl(progress or Progress(), stop or CancelToken(), door=door, lone_limits=lone_limits)
         return run_shard(create_or_extend_dataset(prepared), shard, control)
 
 

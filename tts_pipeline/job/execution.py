@@ -33,10 +33,11 @@ from tts_pipeline.job.contention import wait_for_others
 from tts_pipeline.job.folders import make_leases, work_dir_of
 from tts_pipeline.job.gc_tuning import gc_tuned
 from tts_pipeline.job.job import Job, Shard
+from tts_pipeline.job.ledger import LedgerRun, copy_to_ledger, keep_in_ledger
 from tts_pipeline.job.prepare import prepare
 from tts_pipeline.job.prepared_job import PreparedJob
 from tts_pipeline.job.rebuild import complete_swap
-from tts_pipeline.job.report import Report, Saving
+from tts_pipeline.job.report import Report, Saving, stopped_by
 from tts_pipeline.job.stop import CancelToken
 from tts_pipeline.source.duplicates import DUPLICATES_FILE
 from tts_pipeline.storage.local_store import remove_folder
@@ -72,22 +73,30 @@ def recover_and_prepare(job: Job, *, may_grow: bool = True, sends: bool = True) 
 
 def run_all_parts(prepared: PreparedJob, control: RunControl) -> Report:
     """Run all parts; finalize the dataset if the run reached its end."""
-    report = run_shard(prepared, Shard(0, 0, prepared.descriptor.parts), control)
-    is_in_place = prepared.rebuild is None and is_finalized(prepared.store, prepared.descriptor)
-    if report.stopped is None and not is_in_place:
-        try:
-            finalize_job(prepared)
-        except StorageError as error:
-            return replace(report, stopped=error)
-    return report
+
+    def finish(report: Report) -> Report:
+        is_in_place = prepared.rebuild is None and is_finalized(prepared.store, prepared.descriptor)
+        if report.stopped is None and not is_in_place:
+            try:
+                _finalize(prepared)
+            except StorageError as error:
+                return replace(report, stopped=error)
+        return report
+
+    return run_shard(prepared, Shard(0, 0, prepared.descriptor.parts), control, finish)
 
 
 def finalize_job(prepared: PreparedJob) -> None:
-    """Finalize a dataset whose parts are all done; if it is a rebuild, swap it in.
+    """Finalize a dataset whose parts are all done; if it is a rebuild, swap it in. Its usage goes to the ledger.
 
     Raises:
         StorageError: Parts are not done, files of theirs are missing, or the destination failed.
     """
+    _finalize(prepared)
+    copy_to_ledger(prepared)
+
+
+def _finalize(prepared: PreparedJob) -> None:
     # only committed parts: another process may still work on the others
     _collect_orphans(prepared, committed_parts(prepared.store, prepared.descriptor))
     finalize(prepared.store, prepared.descriptor)
@@ -105,8 +114,10 @@ def _collect_orphans(prepared: PreparedJob, finished_parts: Collection[int]) -> 
     collect_orphans(prepared.store, prepared.journals_dir, prepared.leases, own_parts, descriptor.fingerprint_of)
 
 
-def run_shard(prepared: PreparedJob, shard: Shard, control: RunControl) -> Report:
-    """Run a shard's remaining parts.
+def run_shard(
+    prepared: PreparedJob, shard: Shard, control: RunControl, finish: Callable[[Report], Report] = lambda report: report
+) -> Report:
+    """Run a shard's remaining parts; ``finish`` is called before the ledger hears of the run's end.
 
     Raises:
         ConfigurationError: A setting is wrong; nothing was sent.
@@ -124,18 +135,25 @@ def run_shard(prepared: PreparedJob, shard: Shard, control: RunControl) -> Repor
         len(prepared.descriptor.row_range(number)) for number in numbers if number in finished_parts
     )
     remaining_parts = [number for number in numbers if number not in finished_parts]
-    shard_run = _ShardRun(prepared, invocation, control)
-    if remaining_parts:
-        shard_run.run(remaining_parts, shard)
-    else:
-        settle_finished(prepared)
+    with keep_in_ledger(prepared, invocation, job.destination) as ledger_run:
+        shard_run = _ShardRun(prepared, invocation, control, ledger_run)
+        if remaining_parts:
+            shard_run.run(remaining_parts, shard)
+        else:
+            settle_finished(prepared)
+        report = finish(_report(prepared, shard_run, started))
+        ledger_run.end(report.this_run, report.saved, report.stopped_by)
+    return report
+
+
+def _report(prepared: PreparedJob, shard_run: _ShardRun, started: float) -> Report:
     dataset = dataset_totals(prepared.store, prepared.descriptor)
     dataset.add(shard_run.unpublished)
     return Report(
         dataset=dataset,
-        this_run=progress.totals,
+        this_run=shard_run.control.progress.totals,
         elapsed_s=time.monotonic() - started,
-        invocation_id=invocation.invocation_id,
+        invocation_id=shard_run.invocation.invocation_id,
         destination=prepared.home.root,
         stopped=shard_run.stopped,
         reused_from={label: saving.rows for label, saving in shard_run.saved.items()},
@@ -145,8 +163,10 @@ def run_shard(prepared: PreparedJob, shard: Shard, control: RunControl) -> Repor
     )
 
 
-def run_unpublished(prepared: PreparedJob, control: RunControl) -> PartTables:
+def run_unpublished(prepared: PreparedJob, control: RunControl, ledger_name: str) -> PartTables:
     """Run a job that nobody else runs; return the tables of all its parts, in source order.
+
+    The ledger knows its dataset by ``ledger_name``.
 
     Raises:
         BaseException: The reason of a stop; the journals keep everything.
@@ -154,11 +174,16 @@ def run_unpublished(prepared: PreparedJob, control: RunControl) -> PartTables:
     from tts_pipeline.job.runner import Runner  # see ``_ShardRun.run``
 
     control.progress.totals.rows = prepared.descriptor.rows
-    allowance = make_allowance(prepared, control.progress)
-    with open_account(prepared, allowance.budget, door=control.door) as membership:
+    allowance, invocation = make_allowance(prepared, control.progress), _invocation(prepared, control.door)
+    with (
+        keep_in_ledger(prepared, invocation, ledger_name) as ledger_run,
+        open_account(prepared, allowance.budget, door=control.door) as membership,
+    ):
         allowance = allowance._replace(membership=membership)
-        runner = Runner(prepared, _invocation(prepared, control.door), control.progress, allowance, control.stop)
+        runner = Runner(prepared, invocation, control.progress, allowance, control.stop)
         reason = runner.run(range(prepared.descriptor.parts))
+        stop = _reportable_stop(reason)
+        ledger_run.end(control.progress.totals, runner.saved, None if stop is None else stopped_by(stop))
     if reason is not None:
         raise reason
     tables = [tables for _, tables in sorted(runner.parts.tables.items())]
@@ -172,6 +197,7 @@ class _ShardRun:
     prepared: PreparedJob
     invocation: Invocation
     control: RunControl
+    ledger_run: LedgerRun
     unpublished: Totals = field(default_factory=Totals)
     saved: defaultdict[str, Saving] = field(default_factory=lambda: defaultdict(Saving))
     stopped: TtsPipelineError | None = None
@@ -197,6 +223,7 @@ class _ShardRun:
                 prepared = replace(prepared, job=replace(prepared.job, options=options))
             while part_numbers:
                 runner = Runner(prepared, self.invocation, self.control.progress, allowance, self.control.stop)
+                runner.parts.on_published = self.ledger_run.published
                 self.stopped = _reportable_stop(runner.run(part_numbers))
                 self.unpublished.add(runner.parts.unpublished)
                 for label, saving in runner.saved.items():

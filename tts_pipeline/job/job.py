@@ -68,6 +68,8 @@ class RunOptions:
         account_store: Where the processes that spend on one account share its rates, pauses and budgets: a PostgreSQL
             URL, a file for the processes of this machine only, or ``none``; None is ``TTS_ACCOUNT_STORE``, else a file
             of this machine and user.
+        ledger: Where the usage of all runs is kept, also when a dataset is deleted: a folder, an fsspec URL or
+            ``none``; an ``FsspecPath`` carries credentials. None is ``TTS_LEDGER``, else a folder of this user.
         tags: Tags for the bill, the same for all rows.
         tag_columns: Tag -> source column with its value for each row.
     """
@@ -89,6 +91,7 @@ class RunOptions:
     lease_s: float = LEASE_S
     unspeakable: UnspeakableAction = UNSPEAKABLE
     account_store: str | None = field(default=None, repr=False)
+    ledger: Location | None = field(default=None, repr=False)
     tags: Mapping[str, str] = field(default_factory=dict)
     tag_columns: Mapping[str, str] = field(default_factory=dict)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -66,6 +66,8 @@ class OpenParts:
             is_strict=prepared.job.options.ship_every_s is None,
             are_leases_lost=lambda: self._leases.are_lost,
         )
+        self.on_published: Callable[[int], None] = lambda _: None
+        """Called with the number of a part whose usage is published."""
         self.tables: dict[int, PartTables] = {}
         """Speech and rejects of the finished parts of a job that publishes none, by the part's number."""
         self.contended: list[int] = []
@@ -177,6 +179,7 @@ class OpenParts:
         remove_shipped_logs(self._prepared.store, number, [replay.journal_id for replay in replays])
         del self._active[number]
         part.close()
+        self.on_published(number)
 
     def suspend_all(self) -> StorageError | None:
         """Suspend all open parts in parallel, because a stop must be short; return the last failure, if any."""
@@ -196,6 +199,7 @@ class OpenParts:
             replays = self._replays(part.rows.number, own_journal_id=part.journal_id)
             refuse_vanished(self._prepared.store)
             self._committer.suspend_part(part.rows, self._without_guesses(part.rows.number, replays))
+            self.on_published(part.rows.number)
             with self._totals_lock:
                 self.unpublished.add(finished_totals(replays, part.prior.existing))
                 self.unpublished.add(part.prior.totals)

@@ -63,11 +63,7 @@ class Report:
     @property
     def stopped_by(self) -> str | None:
         """``budget``, ``service``, ``outage``, ``rejects``, ``interrupted``, ``storage``, or None."""
-        if isinstance(self.stopped, StoppedError):
-            return self.stopped.stopped_by
-        if self.stopped is None:
-            return None
-        return "storage" if isinstance(self.stopped, StorageError) else "service"
+        return None if self.stopped is None else stopped_by(self.stopped)
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts by name, for JSON."""
@@ -81,6 +77,13 @@ class Report:
             **({"notes": list(self.notes)} if self.notes else {}),
             "this_run": _counts(self.this_run),
         }
+
+
+def stopped_by(error: TtsPipelineError) -> str:
+    """Return what stopped a run, in one word; see ``Report.stopped_by``."""
+    if isinstance(error, StoppedError):
+        return error.stopped_by
+    return "storage" if isinstance(error, StorageError) else "service"
 
 
 def _counts(totals: Totals) -> dict[str, Any]:

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from tts_pipeline.job.stop import CancelToken
     from tts_pipeline.models import ParameterValue
 
+DOOR = "airflow"
+"""Where the bill says that a job was started."""
+
 RunJob = Callable[["Progress", "CancelToken"], "Report"]
 """A function that runs a job, or a shard of it, with a progress to update and a token that stops it."""
 
@@ -204,7 +207,14 @@ class SpeechJobOperator(BaseOperator):
         own_tags = {name: str(value) for name, value in (self.tags or {}).items()}  # a template may render as a number
         tags = {**context_tags(context), **options.tags, **own_tags}
         # ``empty_source.py`` handles an empty source before the job.
-        return replace(options, limits=limits, tags=tags, account_store=account_store, missing_is_empty=True)
+        return replace(
+            options,
+            limits=limits,
+            tags=tags,
+            account_store=account_store,
+            ledger=options.ledger or hook.ledger(),
+            missing_is_empty=True,
+        )
 
     def _run_to_end(self, run: RunJob) -> Report:
         """Run the job with regular progress lines in the log; raise or defer if it stopped before its end."""

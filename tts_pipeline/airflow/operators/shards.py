@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tts_pipeline.airflow.empty_source import OnEmpty, handle_empty_source
-from tts_pipeline.airflow.operators.base import SpeechJobOperator
+from tts_pipeline.airflow.operators.base import DOOR, SpeechJobOperator
 from tts_pipeline.airflow.outcome import xcom_result
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class SpeechSynthesizeShardOperator(SpeechJobOperator):
 
         job, shard, at_a_time = self._build_job(context), _from_json(self.shard), self.at_a_time
         report = self._run_to_end(
-            lambda progress, stop: run_parts(job, shard, progress, at_a_time=at_a_time, stop=stop)
+            lambda progress, stop: run_parts(job, shard, progress, at_a_time=at_a_time, stop=stop, door=DOOR)
         )
         self._record_output(context, job, report, report.this_run.speech)
         return xcom_result(report)

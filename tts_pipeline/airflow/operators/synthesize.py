@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tts_pipeline.airflow.empty_source import OnEmpty, handle_empty_source
-from tts_pipeline.airflow.operators.base import SpeechJobOperator
+from tts_pipeline.airflow.operators.base import DOOR, SpeechJobOperator
 from tts_pipeline.airflow.outcome import xcom_result
 
 if TYPE_CHECKING:
@@ -38,6 +38,6 @@ class SpeechSynthesizeOperator(SpeechJobOperator):
 
         job = self._build_job(context)
         handle_empty_source(job, self.on_empty)
-        report = self._run_to_end(lambda progress, stop: run_job(job, progress, stop=stop))
+        report = self._run_to_end(lambda progress, stop: run_job(job, progress, stop=stop, door=DOOR))
         self._record_output(context, job, report, report.dataset.speech)
         return report
