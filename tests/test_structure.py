@@ -28,7 +28,7 @@ FLOORS: Sequence[Sequence[str]] = (
     ("flow", "source", "wal"),
     ("http", "dataset", "account"),
     ("ledger",),
-    ("client", "cache", "report"),
+    ("client", "cache", "report", "reconcile"),
     ("job", "browse", "exports"),
     ("frames",),
     ("estimates",),
@@ -48,7 +48,7 @@ OUTSIDE = {
     "tenacity": {"flow"},
     "sqlite3": {"account"},
     "psycopg": {"account"},
-    "polars": {"ledger", "frames", "estimates", "report", "browse", "exports", "cli", "airflow"},
+    "polars": {"ledger", "frames", "estimates", "report", "reconcile", "browse", "exports", "cli", "airflow"},
     "espeakng_loader": {"emulator"},
     "datasets": {"exports"},
     "huggingface_hub": {"exports"},
@@ -78,6 +78,7 @@ OF_NO_MODULE: Mapping[str, str] = {
     "job": "empty growing leases limits lost_work_dir object_store passed_through read_only reject_guard repeats reuse"
     " ray second_interrupt wide_rows",
     "ledger": "damage object_store",
+    "reconcile": "planted property real_runs",
     "wal": "full_disk",
     "wire": "fuzz",
 }
