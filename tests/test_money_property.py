@@ -45,7 +45,9 @@ from tts_pipeline.dataset.usage_table import _attempt_table, _unknown_settlement
 from tts_pipeline.flow.budget import Budget
 from tts_pipeline.flow.spend_tally import SpendTally
 from tts_pipeline.money import Cost, SpendBound
-from tts_pipeline.report.usage import sum_usage, usage_report
+from tts_pipeline.report.facts import add_up
+from tts_pipeline.report.figures import sum_groups
+from tts_pipeline.report.usage import usage_report
 from tts_pipeline.storage.local_store import LocalStore
 from tts_pipeline.wal.replay import _apply_settlement
 
@@ -310,8 +312,14 @@ KEEPERS: Sequence[tuple[Any, str, str, str]] = [
     (dataset_totals, 'manifest["totals"]', "{}", "dataset totals"),
     (_sum_totals, 'listed_files.update(marker["files"])', "pass", "parts.json"),
     (DatasetSpend.__init__, "self._counted_journals.update(", "list(", "others"),
-    (sum_usage, '"characters_upper_bound").sum()', '"characters_upper_bound").max()', "usage report"),
-    (sum_usage, '_money("cost_upper_bound"),', '_money("cost").alias("cost_upper_bound"),', "usage report"),
+    (
+        sum_groups,
+        '_sum("characters_upper_bound"),',
+        '_sum("requests").alias("characters_upper_bound"),',
+        "usage report",
+    ),
+    (sum_groups, '_money("cost_upper_bound"),', '_money("cost").alias("cost_upper_bound"),', "usage report"),
+    (add_up, "pl.col(name).sum()", "pl.col(name).max()", "usage report"),
     (total_spend, ".total()", "._counted.__class__()", "total spend"),
 ]
 """Each keeper of the bill, a line of it, the same line broken, and the comparison that notices it."""

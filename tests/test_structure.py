@@ -64,7 +64,7 @@ OF_NO_MODULE: Mapping[str, str] = {
     " structure wheel",
     "account": "budget_changes fork pots_property waiting",
     "airflow": "dag_imports dags fleet fork guarded operator_arguments page provider standalone tags",
-    "browse": "first_paint page",
+    "browse": "first_paint ledger_page page",
     "catalog": "structures",
     "cli": "bad_input init living source_columns sources",
     "client": "company_network fuzz_wire without_audio",

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from tts_pipeline.models import Word as Word
     from tts_pipeline.report import Dataset as Dataset
     from tts_pipeline.report import open_dataset as open_dataset
+    from tts_pipeline.report import usage as usage
     from tts_pipeline.storage.location import FsspecPath as FsspecPath
 else:
     __getattr__, __dir__, __all__ = lazy_names(
@@ -78,7 +79,7 @@ else:
             "tts_pipeline.frames": "asynthesize billed_characters estimate_cost synthesize usage_of",
             "tts_pipeline.job": "CancelToken Job Progress Report RunOptions Shard plan publish run run_job run_parts",
             "tts_pipeline.models": "Audio Price Reject Speech Usage Utterance Word",
-            "tts_pipeline.report": "Dataset open_dataset",
+            "tts_pipeline.report": "Dataset open_dataset usage",
             "tts_pipeline.storage.location": "FsspecPath",
         },
         renamed={"Running": "RunOptions", "Stop": "CancelToken"},

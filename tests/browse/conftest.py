@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,10 +60,12 @@ def snapshot(dataset: Path) -> Snapshot:
 
 
 @contextmanager
-def served(dataset: Path, *flags: str) -> Iterator[str]:
-    """Run ``browse`` in a process of its own and give the URL that it prints."""
-    running = [*PROGRAM, "browse", str(dataset), *flags]
-    with subprocess.Popen(running, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+def served(*arguments: str | Path, **variables: str) -> Iterator[str]:
+    """Run ``browse`` in a process of its own, with more variables, and give the URL that it prints."""
+    running, environment = [*PROGRAM, "browse", *map(str, arguments)], {**os.environ, **variables}
+    with subprocess.Popen(
+        running, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+    ) as process:
         assert process.stdout is not None
         try:
             yield process.stdout.readline().strip()

@@ -26,7 +26,7 @@ def test_every_breakdown_adds_up_to_the_usage_table(snapshot: Snapshot, dataset:
     bill, usage = snapshot.bill(), read_table(dataset, "usage")
     cost = sum(usage["cost"].to_pylist(), Decimal(0))
     parts = [bill["totals"], bill["over_time"]["rows"], *(part["rows"] for part in bill["by"].values())]
-    assert list(bill["by"]) == ["model", "voice", "tag:speaker", "tag:team"]
+    assert list(bill["by"]) == ["model", "account", "key_id", "door", "voice", "tag:speaker", "tag:team"]
     for rows in parts:
         assert sum(row["requests"] for row in rows) == usage.num_rows
         assert sum(row["characters_billed"] for row in rows) == sum(usage["characters_billed"].to_pylist())

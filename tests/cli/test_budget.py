@@ -140,6 +140,7 @@ def test_a_budget_of_nothing_stops_jobs(command: Command, store: Path) -> None:
         (("set", "radio", "2000CNY", "--per", "day"), "--timezone, such as Asia/Shanghai"),
         (("set", "radio", "2000CNY", "--per", "day", "--timezone", "Asia/Shangai"), "Did you mean 'Asia/Shanghai'"),
         (("set", "radio", "2000CNY", "--per", "ever", "--where", "team"), "--where KEY=VALUE"),
+        (("set", "radio", "2000CNY", "--per", "ever", "--where", "tag:team=radio"), "write --where team=radio"),
         (("set", "radio", "2000CNY", "--per", "ever", "--where", "a=1", "--where", "a=2"), "no request has both"),
         (("set", "radio", "2000CNY", "--per", "ever", "--service", "https://u:pw@host"), "URL"),
         (("list", "--account-store", ""), "--account-store must not be empty"),

@@ -180,13 +180,19 @@ def test_max_cost_is_never_guessed(text: str) -> None:
         _settings("--max-cost", text)
 
 
-def test_a_password_of_the_account_store_is_refused_in_a_flag(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "url", "variable"),
+    [
+        ("account_store", "postgresql://speaker:hunter2@db.example/speech", "TTS_ACCOUNT_STORE"),
+        ("ledger", "s3://speaker:hunter2@bucket/ledger", "TTS_LEDGER"),
+    ],
+)
+def test_a_password_in_a_url_is_refused_in_a_flag(tmp_path: Path, name: str, url: str, variable: str) -> None:
     """Everybody on the machine sees the arguments of a process; a job file may have it."""
-    url = "postgresql://speaker:hunter2@db.example/speech"
-    with pytest.raises(ConfigurationError, match=r"--account-store has a password.*TTS_ACCOUNT_STORE") as exc_info:
-        _settings("--account-store", url)
+    flag = f"--{name.replace('_', '-')}"
+    with pytest.raises(ConfigurationError, match=rf"{flag} has a password.*{variable}") as exc_info:
+        _settings(flag, url)
     assert "hunter2" not in str(exc_info.value)
-    named = _settings("--config", _file(tmp_path, f'account_store = "{url}"'))
-    assert named.of("options")["account_store"] == url
+    assert str(_settings("--config", _file(tmp_path, f'{name} = "{url}"')).of("options")[name]) == url
     without = url.replace(":hunter2", "")
-    assert _settings("--account-store", without).of("options")["account_store"] == without
+    assert str(_settings(flag, without).of("options")[name]) == without

@@ -41,9 +41,12 @@ def _check(result: CommandResult) -> None:
 
 
 def test_every_command_prints_lines_of_its_own(command: Command, dataset: Path, tmp_path: Path) -> None:
-    """Run, validate and estimate before; a report has a line for each group and no other, in every format."""
+    """Run, validate and estimate before; a report has a line for each group and no other, in every format.
+
+    As a table it has two, of requests and of other figures, each under a header, and an empty line in between.
+    """
     by = ("--by", "tag:note", "--by", "voice", "--by", "error_code")
-    for kind, lines in (("table", 4), ("csv", 4), ("json", 1)):
+    for kind, lines in (("table", 4 + 1 + 4), ("markdown", 5 + 1 + 5), ("csv", 4), ("json", 1)):
         result = command("report", dataset, *by, "--format", kind)
         _check(result)
         assert len(result.out.splitlines()) == lines

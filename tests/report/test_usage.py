@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -14,7 +13,6 @@ from typing import Any
 import fsspec
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from tests.builders import job_of, write_lines
@@ -28,7 +26,6 @@ from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ConfigurationError, StorageError
 from tts_pipeline.job import run_job
 from tts_pipeline.report import open_parts, usage, usage_report
-from tts_pipeline.report.usage import tag, tag_keys
 from tts_pipeline.schema import to_table, usage_schema
 from tts_pipeline.storage.open_store import open_store
 from tts_pipeline.storage.parquet import write_tables
@@ -75,8 +72,10 @@ def test_the_totals_are_the_services_bill(tone_service: LocalService, tmp_path: 
         assert (report["failed"].sum(), report["open_parts"].sum()) == (3, 0)
         assert report["retries"].sum() == 2
     check_bill(tmp_path / "out", tone_service)
-    voices = usage_report([out], ["voice", "tag:team", "tag:none"])
-    assert voices.select("voice", "tag:team", "tag:none").rows() == [("Cherry", "blue", None), ("Stella", "blue", None)]
+    assert usage_report([out], ["voice", "tag:team"]).select("voice", "tag:team").rows() == [
+        ("Cherry", "blue"),
+        ("Stella", "blue"),
+    ]
 
 
 def test_what_a_rebuild_spent_is_in_the_bill(tone_service: LocalService, tmp_path: Path) -> None:
@@ -118,7 +117,7 @@ def test_a_url_is_a_dataset_like_any_other(tmp_path: Path) -> None:
     """Several datasets are one bill, grouped by dataset; a repeated one counts once, whatever its path."""
     root = uuid.uuid4().hex
     remote = write_dataset(f"memory://{root}/out", tmp_path, a_request(), a_request(voice="Cherry"))
-    local = write_dataset(str(tmp_path / "out [1]"), tmp_path, a_request())
+    local = write_dataset(str(tmp_path / "out [1]"), tmp_path, a_request(), file="usage/part-00000-b")
     try:
         (tmp_path / "link").symlink_to(local)
         again: list[str | Path] = [local, f"{tmp_path}/../{tmp_path.name}/out [1]", tmp_path / "link"]
@@ -132,11 +131,11 @@ def test_a_dataset_without_requests_has_an_empty_bill(tmp_path: Path) -> None:
     """All columns, no rows."""
     out = write_dataset(str(tmp_path / "out"), tmp_path)
     assert usage_report([out], ["day", "tag:x"]).is_empty()
-    assert usage([out]).collect_schema().names() == [*usage_schema().names, "dataset"]
+    assert usage([out]).collect_schema().names() == [*usage_schema().names, "dataset", "is_correction", "is_settlement"]
 
 
 @pytest.mark.parametrize(
-    ("by", "message"), [("voize", "Did you mean 'voice'"), ("tag:", "tag:KEY"), ("cost", "Known: day, hour")]
+    ("by", "message"), [("voize", "Did you mean 'voice'"), ("tag:", "tag:KEY"), ("cost", "Known: month, day, hour")]
 )
 def test_what_it_cannot_be_told_apart_by_is_named(tmp_path: Path, by: str, message: str) -> None:
     """The error has the nearest name, and all known names."""
@@ -205,42 +204,6 @@ def test_what_rests_on_reports_that_cannot_be_true_is_told(tmp_path: Path) -> No
     ]
 
 
-TAGS = pa.map_(pa.string(), pa.string())
-
-
-ROWS: list[Mapping[str, str | None] | None] = [{"team": "news", "night": "7"}, {}, None, {"night": None}]
-
-
-@pytest.fixture
-def rows(tmp_path: Path) -> pl.LazyFrame:
-    """Rows read from a file, as usage is."""
-    entries = [None if row is None else list(row.items()) for row in ROWS]
-    pq.write_table(pa.table({"tags": pa.array(entries, TAGS)}), tmp_path / "usage.parquet")
-    return pl.scan_parquet(tmp_path / "usage.parquet")
-
-
-def test_a_tag_is_null_where_a_row_does_not_have_it(rows: pl.LazyFrame) -> None:
-    """Rows without tags, with other tags or with an empty tag all lack it."""
-    tags = rows.select(team=tag("team"), night=tag("night"), other=tag("other")).collect()
-    assert tags.to_dict(as_series=False) == {
-        "team": ["news", None, None, None],
-        "night": ["7", None, None, None],
-        "other": [None] * 4,
-    }
-
-
-def test_keys_are_those_of_all_rows(rows: pl.LazyFrame) -> None:
-    """Rows without tags add none, not even a null."""
-    assert rows.select(tag_keys()).collect().to_series().to_list() == ["team", "night", "night"]
-
-
-def test_a_table_without_rows_has_no_tags() -> None:
-    """A dataset without requests has such a table."""
-    none = pl.DataFrame(pa.table({"tags": pa.array([], TAGS)})).lazy()
-    assert none.select(tag("team")).collect().height == 0
-    assert none.select(tag_keys()).collect().height == 0
-
-
 CLAIM = Claim("j", "i", 1_700_000_000_000_000, 500, Decimal("0.04"), "CNY", "local", "m", "books", {"team": "blue"})
 
 
@@ -288,6 +251,8 @@ def test_an_open_part_is_told_apart_like_any_request(claimed: Path, capsys: pyte
         *("books", "blue", "unknown"),
         Decimal("0.04"),
     )
+    assert (row["requests"], row["wasted_unknown"]) == (0, 0), "it is no request, and its audio may be kept"
+    assert usage_report([claimed], until="2023-11-14T22:13:20")["open_parts"].sum() == 0, "it began at this instant"
     assert main(["report", str(claimed), "--format", "json"]) == 0
     (part,) = json.loads(capsys.readouterr().out)["open"]
     assert (part["part"], part["characters_upper_bound"], part["cost_upper_bound"]) == ("part-00003", 500, "0.04")

@@ -14,11 +14,16 @@ import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from tts_pipeline.browse.bill_groups import GroupMemory
+from tts_pipeline.browse.budgets import BudgetReader
 from tts_pipeline.browse.guard import guard_middleware
+from tts_pipeline.browse.months import ALL, Selection
 from tts_pipeline.browse.row import Clip, parse_row_address, read_clip, read_row
 from tts_pipeline.browse.row_query import parse_row_query
+from tts_pipeline.browse.savings import dataset_saved
 from tts_pipeline.browse.snapshot import Snapshot
 from tts_pipeline.errors import ConfigurationError, StorageError
+from tts_pipeline.report.keys import UTC_NAME
 from tts_pipeline.storage.store import Store
 
 T = TypeVar("T")
@@ -27,21 +32,34 @@ STATIC = Path(__file__).parent / "static"
 CACHED_CLIPS = 16
 """Clips that are kept in memory, because a player requests one file in several pieces."""
 
+CACHED_SAVINGS = 16
+"""Months whose savings are kept in memory: they are counted in the speech tables."""
+
 _TYPES = {"wav": "audio/wav", "mp3": "audio/mpeg", "flac": "audio/flac", "ogg": "audio/ogg", "opus": "audio/ogg"}
 _SINGLE_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 _NO_CACHE = {"Cache-Control": "no-cache"}
 
 
 class BrowseApp:
-    """A dataset as a web application; ``host`` is the name or address on which the server answers."""
+    """A dataset as a web application.
 
-    def __init__(self, store: Store, host: str) -> None:
+    Args:
+        store: The dataset's files.
+        host: The name or address on which the server answers.
+        budgets: Returns the budgets.
+        timezone: The time zone of months and days unless the page asks for another.
+    """
+
+    def __init__(self, store: Store, host: str, budgets: BudgetReader, timezone: str = UTC_NAME) -> None:
         self._host = host
-        self._show(Snapshot(store))
+        self._budgets = budgets
+        self._timezone = timezone
+        self._memory = GroupMemory()
+        self._show(Snapshot(store, self._memory))
 
     def application(self) -> web.Application:
         """Return the application with its routes and middlewares."""
-        application = web.Application(middlewares=[guard_middleware(self._host), _errors_as_json])
+        application = web.Application(middlewares=[guard_middleware(self._host), errors_as_json])
         application.add_routes(
             [
                 web.get("/", self._page),
@@ -59,6 +77,7 @@ class BrowseApp:
     def _show(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
         self._read_clip = lru_cache(CACHED_CLIPS)(partial(read_clip, snapshot.dataset))
+        self._saved = lru_cache(CACHED_SAVINGS)(partial(dataset_saved, snapshot.dataset))
 
     async def _read_ahead(self, _: web.Application) -> None:
         """Read the rows before the first request; an error is raised again by the request that needs them."""
@@ -67,12 +86,12 @@ class BrowseApp:
 
     async def _page(self, _: web.Request) -> web.StreamResponse:
         await asyncio.to_thread(self._refresh)
-        return web.FileResponse(STATIC / "index.html", headers=_NO_CACHE)
+        return page_response("index.html")
 
     def _refresh(self) -> None:
         """Take a new snapshot if parts were published since the last one."""
         if not self._snapshot.is_current():
-            self._show(Snapshot(self._snapshot.dataset.store))
+            self._show(Snapshot(self._snapshot.dataset.store, self._memory))
 
     async def _dataset(self, _: web.Request) -> web.Response:
         return JsonResponse(await asyncio.to_thread(self._snapshot.summary))
@@ -86,8 +105,14 @@ class BrowseApp:
 
         return JsonResponse(await asyncio.to_thread(page))
 
-    async def _bill(self, _: web.Request) -> web.Response:
-        return JsonResponse(await asyncio.to_thread(self._snapshot.bill))
+    async def _bill(self, request: web.Request) -> web.Response:
+        selection = Selection(request.query.get("month") or ALL, request.query.get("timezone") or self._timezone)
+        figures, saved, budgets = await asyncio.gather(
+            asyncio.to_thread(self._snapshot.bill, selection),
+            asyncio.to_thread(self._saved, selection),
+            asyncio.to_thread(self._budgets),
+        )
+        return JsonResponse({**figures, "saved": saved, "budgets": budgets})
 
     async def _row(self, request: web.Request) -> web.Response:
         address = _or_not_found(parse_row_address(**request.match_info))
@@ -99,6 +124,11 @@ class BrowseApp:
         if clip.refusal is not None:
             return JsonResponse({"error": clip.refusal}, status=422)
         return _clip_response(request, clip)
+
+
+def page_response(name: str) -> web.FileResponse:
+    """Return a page of the package."""
+    return web.FileResponse(STATIC / name, headers=_NO_CACHE)
 
 
 class JsonResponse(web.Response):
@@ -118,7 +148,8 @@ def _json_default(value: Any) -> Any:
 
 
 @web.middleware
-async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer with the text of an error of the configuration (400) or of the files (503)."""
     try:
         return await handler(request)
     except ConfigurationError as error:

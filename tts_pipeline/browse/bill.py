@@ -1,8 +1,8 @@
-"""Compute the figures of the bill tab: sums of usage by several keys, and histograms of the audio."""
+"""Compute the figures of a bill from its groups: sums by several keys and over time; and histograms of the audio."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from math import ceil, floor, isqrt, log10
 from typing import Any
@@ -10,16 +10,19 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tts_pipeline.dataset.reader import DatasetLike
-from tts_pipeline.report.usage import (
-    TAG_PREFIX,
-    OpenPart,
-    collect_usage,
-    key_expressions,
-    sum_usage,
-    tag_keys,
-    usage_with_open_parts,
+from tts_pipeline.attempt import Outcome
+from tts_pipeline.browse.bill_groups import KEYS, SHOWN
+from tts_pipeline.report.bill import collect_usage
+from tts_pipeline.report.facts import MEASURES, tag_keys
+from tts_pipeline.report.figures import sum_groups
+from tts_pipeline.report.keys import TAG_PREFIX, read_keys
+
+COLUMNS = (
+    *("requests", "succeeded", "discarded", "failed", "unknown", "retries"),
+    *("characters_billed", "characters_upper_bound", "cost", "cost_upper_bound", "requests_without_cost", "open_parts"),
+    *("implausible", "cost_in_question", "corrections", "correction_cost", "settled_cost", "currency"),
 )
+"""The columns of each row of figures, beside its keys."""
 
 MAX_TAGS = 12
 MAX_VALUES = 40
@@ -37,43 +40,48 @@ _RELATIVE_TOLERANCE = 1e-9
 _RANK = ("cost_upper_bound", "characters_upper_bound", "requests")
 
 
-def bill_figures(dataset: DatasetLike, rows: pl.DataFrame, open_parts: Sequence[OpenPart] = ()) -> dict[str, Any]:
-    """Add up a dataset's bill; ``rows`` are those of ``RowTable``. Blocking; a second or two for a million requests.
+def bill_figures(groups: pl.DataFrame, step: timedelta, keys: Sequence[str] = KEYS) -> dict[str, Any]:
+    """Compute a bill from its groups, see ``Grouping.group``; ``step`` is that of the chart over time. Blocking.
 
     Returns:
-        Rows of ``usage_report``, each for one currency: ``totals``; ``over_time``, each with the ``start`` of a step of
-        ``step_s`` seconds; ``failures``, by ``error_code`` and ``outcome``; ``by``, for model, voice and each tag the
-        rows of each ``value``, the most expensive first. ``duration`` and ``pace`` are histograms, in seconds and in
-        seconds per character.
+        Rows of ``usage_report`` with ``COLUMNS``, each for one currency: ``totals``; ``over_time``, each with the
+        ``start`` of a step of ``step_s`` seconds, by the wall clock; ``failures``, by ``error_code`` and ``outcome``;
+        ``unknown``, sums of requests whose outcome is unknown; ``by``, for each of ``keys`` and each tag the rows of
+        each ``value``, the most expensive first.
     """
-    usage = usage_with_open_parts([dataset], open_parts)
-    step, tags = _step_and_tags(usage)
-    by = ["model", "voice", *(f"{TAG_PREFIX}{name}" for name in tags)]
-    start = pl.col("started_at").dt.truncate(f"{int(step.total_seconds())}s")
+    tags = sorted(groups.select(tag_keys().unique()).to_series())[:MAX_TAGS]
+    breakdowns = read_keys([*keys, *(f"{TAG_PREFIX}{name}" for name in tags)])
+    start = pl.col("start").dt.truncate(f"{int(step.total_seconds())}s")
+    frame = groups.lazy().with_columns(pl.lit(None, pl.Int64).alias(name) for name in MEASURES if name not in SHOWN)
+    failures = frame.filter(~pl.col("outcome").is_in([Outcome.SUCCEEDED.value, "settled"]), ~pl.col("is_open"))
     queries = [
-        sum_usage(usage, {}),
-        sum_usage(usage, {"start": start}),
-        sum_usage(
-            usage.filter(pl.col("outcome") != "succeeded", ~pl.col("is_open")),
-            key_expressions(["error_code", "outcome"]),
-        ),
-        *(
-            sum_usage(usage, {"value": key}).sort(_RANK, descending=True, nulls_last=True)
-            for key in key_expressions(by).values()
-        ),
+        _sums(frame, {}),
+        _sums(frame, {"start": start}),
+        _sums(failures, {name: pl.col(name) for name in ("error_code", "outcome")}),
+        _sums(failures.filter(pl.col("outcome") == Outcome.UNKNOWN.value), {}),
+        *(sum_groups(frame, {"value": key.value}).sort(_RANK, descending=True, nulls_last=True) for key in breakdowns),
     ]
-    totals, over_time, failures, *parts = (frame.to_dicts() for frame in collect_usage(queries))
+    totals, over_time, failed, unknown, *parts = (sums.to_dicts() for sums in collect_usage(queries))
     return {
         "totals": totals,
         "over_time": {"step_s": step.total_seconds(), "rows": over_time},
-        "failures": failures,
+        "failures": failed,
+        "unknown": unknown,
         "by": {
-            name: {"rows": part[:MAX_VALUES], "more": len(part[MAX_VALUES:])}
-            for name, part in zip(by, parts, strict=True)
+            key.name: {"rows": part[:MAX_VALUES], "more": len(part[MAX_VALUES:])}
+            for key, part in zip(breakdowns, parts, strict=True)
         },
-        "duration": histogram(rows["duration_ms"] / 1_000),
-        "pace": histogram(rows["duration_ms"] / 1_000 / rows["text"].str.len_chars()),
     }
+
+
+def _sums(groups: pl.LazyFrame, by: Mapping[str, pl.Expr]) -> pl.LazyFrame:
+    return sum_groups(groups, by).select(*by, *COLUMNS)
+
+
+def audio_figures(rows: pl.DataFrame) -> dict[str, Any]:
+    """Return histograms of ``RowTable`` rows: ``duration`` in seconds, ``pace`` in seconds per character."""
+    seconds = rows["duration_ms"] / 1_000
+    return {"duration": histogram(seconds), "pace": histogram(seconds / rows["text"].str.len_chars())}
 
 
 def histogram(values: pl.Series) -> dict[str, Any]:
@@ -117,13 +125,3 @@ def chart_step(first: datetime | None, last: datetime | None) -> timedelta:
     span = last - first if first is not None and last is not None else timedelta()
     candidates = (step for step in _STEPS if span <= step * _POINTS)
     return next(candidates, timedelta(days=28 * ceil(span / timedelta(days=28) / _POINTS)))
-
-
-def _step_and_tags(usage: pl.LazyFrame) -> tuple[timedelta, Sequence[str]]:
-    span, tag_names = collect_usage(
-        [
-            usage.select(first=pl.col("started_at").min(), last=pl.col("started_at").max()),
-            usage.select(tag_keys().unique()),
-        ]
-    )
-    return chart_step(*span.row(0)), sorted(tag_names.to_series())[:MAX_TAGS]

@@ -5,31 +5,37 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable
+from typing import Protocol
 
 from aiohttp import web
 
-from tts_pipeline.browse.app import BrowseApp
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.storage.daemon_threads import in_daemon_threads
-from tts_pipeline.storage.store import Store
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _SHUTDOWN_S = 1.0
 
 
-def serve(store: Store, host: str, port: int, ready: Callable[[str], None]) -> None:
-    """Serve the page of a dataset until SIGTERM or SIGINT; ``ready`` gets its URL once it can be opened. Blocking.
+class App(Protocol):
+    """A page to serve."""
+
+    def application(self) -> web.Application:
+        """Return the application with its routes and middlewares."""
+        ...
+
+
+def serve(app: App, host: str, port: int, ready: Callable[[str], None]) -> None:
+    """Serve a page until SIGTERM or SIGINT; ``ready`` gets its URL once it can be opened. Blocking.
 
     Port 0 chooses a free port.
 
     Raises:
-        ConfigurationError: The store holds no dataset, or the address is not available.
-        StorageError: The dataset cannot be read.
+        ConfigurationError: The address is not available.
     """
-    asyncio.run(in_daemon_threads(_serve(BrowseApp(store, host), host, port, ready)))
+    asyncio.run(in_daemon_threads(_serve(app, host, port, ready)))
 
 
-async def _serve(app: BrowseApp, host: str, port: int, ready: Callable[[str], None]) -> None:
+async def _serve(app: App, host: str, port: int, ready: Callable[[str], None]) -> None:
     stopped, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def stop() -> None:

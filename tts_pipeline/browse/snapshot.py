@@ -3,32 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from functools import cached_property
 from threading import Lock
 from typing import Any
 
-from tts_pipeline.browse.bill import bill_figures
+from tts_pipeline.browse.bill import audio_figures
+from tts_pipeline.browse.bill_groups import GroupMemory
+from tts_pipeline.browse.dataset_bill import dataset_bill
+from tts_pipeline.browse.months import ALL, Selection
 from tts_pipeline.browse.row_query import RowQuery
 from tts_pipeline.browse.row_table import RowTable, read_rows
 from tts_pipeline.dataset.descriptor import MANIFEST_FILE
 from tts_pipeline.dataset.reader import DatasetReader
-from tts_pipeline.report.usage import open_parts
+from tts_pipeline.report.bill import open_parts
+from tts_pipeline.report.keys import UTC_NAME
+from tts_pipeline.report.usage_files import UsageFiles, files_of_datasets
 from tts_pipeline.storage.store import Store
+
+WHOLE_TIME = Selection(ALL, UTC_NAME)
 
 _FIRST_FILES = 1
 """Files that are read for the first page, while all files are being read."""
 
 
 class Snapshot:
-    """The state of a dataset at one moment. Safe for many threads; each table is read once, at its first use."""
+    """The state of a dataset at one moment. Safe for many threads; each table is read once, at its first use.
 
-    def __init__(self, store: Store) -> None:
+    ``memory`` holds the groups of usage files that earlier snapshots have read.
+    """
+
+    def __init__(self, store: Store, memory: GroupMemory | None = None) -> None:
         self.dataset = DatasetReader.open(store)
         self._open_parts = open_parts([store])
         self.files = _list_files(self.dataset)
         self._rows_lock = Lock()
         self._bill_lock = Lock()
-        self._bill: dict[str, Any] | None = None
+        self._bills: dict[Selection, dict[str, Any]] = {}
+        self._memory = memory or GroupMemory()
 
     def is_current(self) -> bool:
         """Return whether nothing was published since the snapshot. Blocking."""
@@ -67,13 +79,20 @@ class Snapshot:
             "values": self.rows().values(),
         }
 
-    def bill(self) -> dict[str, Any]:
-        """Return the bill's figures. Blocking."""
-        rows = self.rows()
+    def bill(self, selection: Selection = WHOLE_TIME) -> dict[str, Any]:
+        """Return the figures of ``dataset_bill``; for the whole time, those of ``audio_figures``, too. Blocking."""
+        audio = audio_figures(self.rows().frame) if selection.month == ALL else {}
         with self._bill_lock:
-            if self._bill is None:
-                self._bill = bill_figures(self.dataset.store, rows.frame, self._open_parts)
-            return self._bill
+            if selection not in self._bills:
+                now = datetime.now(UTC)
+                bill = dataset_bill(self._usage, self._open_parts, selection, now, self._memory)
+                self._bills[selection] = {**bill, **audio}
+            return self._bills[selection]
+
+    @cached_property
+    def _usage(self) -> UsageFiles:
+        """The usage files, once they were checked."""
+        return files_of_datasets([self.dataset.store])
 
     @cached_property
     def _rows(self) -> RowTable:

@@ -71,6 +71,10 @@ _COMMANDS = {
     "budget set": ("budget", "set_budget"),
     "budget list": ("budget", "list_budgets"),
     "budget remove": ("budget", "remove_budget"),
+    "ledger add": ("ledger", "add_datasets"),
+    "ledger compact": ("ledger", "compact"),
+    "ledger status": ("ledger", "show_status"),
+    "reconcile": ("reconcile", "show_reconciliation"),
     "services": ("listing", "list_services"),
     "models": ("listing", "list_models"),
 }

@@ -103,6 +103,11 @@ def _tags(pairs: Sequence[str]) -> dict[str, str]:
         key, sign, value = pair.partition("=")
         if not sign or not key:
             raise ConfigurationError(f"--where is {pair!r}", hint="write --where KEY=VALUE, such as --where team=radio")
+        if key.startswith("tag:"):
+            raise ConfigurationError(
+                f"--where is {pair!r}, of a tag whose key begins with 'tag:'",
+                hint=f"write --where {pair.removeprefix('tag:')}: these conditions are on tags only",
+            )
         if tags.setdefault(key, value) != value:
             raise ConfigurationError(
                 f"--where gives {key!r} a second value: {value!r} beside {tags[key]!r}, and no request has both",

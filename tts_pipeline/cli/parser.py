@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from tts_pipeline.cli.parser_account import add_account_commands
+from tts_pipeline.cli.parser_ledger import add_ledger_commands
+from tts_pipeline.cli.parser_reconcile import add_reconcile_command
+from tts_pipeline.cli.parser_report import REPORT_EPILOG, add_report
 from tts_pipeline.cli.status import MEANINGS
 from tts_pipeline.config import AudioSettings
 from tts_pipeline.emulator.options import add_arguments
@@ -17,7 +20,6 @@ from tts_pipeline.options import COMMAND_LINE, GROUPS, Option, OptionKind, posit
 Namespace = argparse.Namespace
 
 EXPORT_FORMATS = ("huggingface", "files", "nemo", "lhotse")
-REPORT_FORMATS = ("table", "csv", "parquet", "json")
 SHELLS = ("bash", "zsh", "fish")
 
 _EXIT_STATUSES = "\n".join(f"  {status:<4} {meaning}" for status, meaning in MEANINGS.items())
@@ -53,15 +55,11 @@ Hours and time follow from the measurements of DESTINATION and of the datasets o
 Without these, hours follow from published paces of each language, right within a third, and the time follows
 from the rates alone."""
 
-_REPORT_EPILOG = """\
-Every request that may have cost money is a row of a dataset's usage table; the report adds these rows up.
-NAME is day, hour, model, voice, service, account, dataset, outcome, error_code, price_basis, invocation_id or
-tag:KEY; --by may be given several times. Days and hours are UTC. Different currencies are never added up. An
-unknown cost is empty, and requests_without_cost counts the requests with an unknown cost."""
-
 _BROWSE_EPILOG = """\
 The page reads the dataset, changes nothing, and needs no network. Everybody who reaches its address can hear
-and read the dataset: the page answers on this machine only, unless --host names another address."""
+and read the dataset: the page answers on this machine only, unless --host names another address.
+
+--ledger shows the bill of all jobs and calls in place of a dataset, the current month first."""
 
 _EXPORT_EPILOG = """\
 An earlier export of this format at DEST is updated: new and changed files are written, unchanged files stay,
@@ -150,19 +148,29 @@ def make_parser() -> tuple[_Parser, dict[str, argparse.ArgumentParser]]:
             ("validate", "check a whole job without sending or writing anything", _RUN_EPILOG),
             ("services", "list the services of the catalog", None),
             ("models", "show models: voices, languages, parameters, limits, prices", None),
-            ("report", "report the cost of datasets, by day, model, voice, tag and more", _REPORT_EPILOG),
+            (
+                "report",
+                "report the cost of all jobs or of datasets, by month, team, voice and more",
+                REPORT_EPILOG,
+            ),
             ("export", "export audio files, or a dataset for Hugging Face, NeMo or lhotse", _EXPORT_EPILOG),
-            ("browse", "listen to a dataset and read its bill, in a page on this machine", _BROWSE_EPILOG),
+            (
+                "browse",
+                "listen to a dataset and read its bill, or the ledger's, in a page on this machine",
+                _BROWSE_EPILOG,
+            ),
             ("emulate", "run the local speech service in the foreground", _EMULATE_EPILOG),
             ("completion", "print a script that completes commands and flags in a shell", _COMPLETION_EPILOG),
         )
     }
     commands |= add_account_commands(subparsers)
+    commands |= add_ledger_commands(subparsers)
+    commands |= add_reconcile_command(subparsers)
     for name in ("run", "validate", "estimate"):
         _add_job(commands[name], is_estimate=name == "estimate")
     _add_demo(commands["demo"])
     _add_listings(commands["services"], commands["models"])
-    _add_report(commands["report"])
+    add_report(commands["report"])
     _add_export(commands["export"])
     _add_browse(commands["browse"])
     add_arguments(commands["emulate"])
@@ -219,15 +227,6 @@ def _add_listings(services: argparse.ArgumentParser, models: argparse.ArgumentPa
         parser.add_argument("--json", action="store_true", help="print everything as one JSON object")
 
 
-def _add_report(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("datasets", metavar="DATASET", nargs="+", help="a folder or a URL")
-    parser.add_argument("--by", metavar="NAME", action="append", default=[], help="group by this")
-    parser.add_argument(
-        "--format", metavar="|".join(REPORT_FORMATS), choices=REPORT_FORMATS, help="default: by FILE's name, else table"
-    )
-    parser.add_argument("--output", metavar="FILE", help="write the report to this file instead of printing it")
-
-
 def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", metavar="DATASET", help="the folder or URL of a dataset")
     parser.add_argument("destination", metavar="DEST", help="a folder or a URL, empty or with an earlier export")
@@ -249,7 +248,19 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_browse(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("dataset", metavar="DATASET", help="a folder or a URL")
+    parser.add_argument("dataset", metavar="DATASET", nargs="?", help="a folder or a URL")
+    parser.add_argument(
+        "--ledger",
+        metavar="DIR|URL",
+        nargs="?",
+        const=True,
+        help="show the ledger's bill (default: that of TTS_LEDGER, else a folder in the user's state directory)",
+    )
+    parser.add_argument(
+        "--timezone",
+        metavar="ZONE",
+        help="of the bill's months and days, such as Asia/Shanghai (default: that of the frozen months, else UTC)",
+    )
     parser.add_argument(
         "--host", default="127.0.0.1", help="the address to answer on (default: %(default)s, this machine only)"
     )

@@ -85,6 +85,10 @@ def _from_flag(option: Option, value: Any) -> Any:
         from tts_pipeline.account.location import refuse_password
 
         refuse_password(value, option.flag)
+    if option.name == "ledger":
+        from tts_pipeline.ledger.location import refuse_password as refuse_ledger_password
+
+        refuse_ledger_password(value, option.flag)
     if option.kind is OptionKind.VALUE:
         return _parse(option, value, option.flag)
     if option.kind is OptionKind.NAMES:

@@ -23,10 +23,10 @@ from tts_pipeline.dataset.finalize import CARD_FILE, escape_code_span
 from tts_pipeline.dataset.speech_file import audio_path, speech_writer
 from tts_pipeline.errors import ConfigurationError, ServiceError
 from tts_pipeline.exports.audio import convert_row
-from tts_pipeline.exports.filters import AUDIO
 from tts_pipeline.exports.plan import ExportPlan, ExportRow, audio_bytes
 from tts_pipeline.exports.report import Export
 from tts_pipeline.models import HOUR_MS, Audio
+from tts_pipeline.report.filters import AUDIO
 from tts_pipeline.schema import speech_schema
 from tts_pipeline.storage.daemon_threads import DaemonExecutor
 from tts_pipeline.storage.store import Store

@@ -13,10 +13,10 @@ from tts_pipeline.config import AudioSettings
 from tts_pipeline.dataset.reader import DatasetLike, DatasetReader
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.exports.file_names import NameTemplate, check_fields, parse_template
-from tts_pipeline.exports.filters import AUDIO, Filter, parse_filter
 from tts_pipeline.exports.formats import check_export_format, has_audio_files
 from tts_pipeline.exports.plan import EXT, SPLIT, ExportPlan, OnRows
 from tts_pipeline.exports.splits import parse_splits
+from tts_pipeline.report.filters import AUDIO, Filter, parse_filter
 
 
 @dataclass(frozen=True, slots=True)

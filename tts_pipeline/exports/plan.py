@@ -11,8 +11,8 @@ import pyarrow as pa
 from tts_pipeline.config import AudioSettings
 from tts_pipeline.dataset.names import parse_part_number
 from tts_pipeline.dataset.reader import DatasetReader, RowGroup
-from tts_pipeline.exports.filters import Filter
 from tts_pipeline.exports.splits import Splits
+from tts_pipeline.report.filters import Filter
 from tts_pipeline.schema import SPEECH, speech_schema
 
 KEY = ("utterance_id", "take")

@@ -3,8 +3,9 @@
 from typing import TYPE_CHECKING
 
 from tts_pipeline.lazy_imports import lazy_names
+from tts_pipeline.report.bill import OpenPart, open_parts
 from tts_pipeline.report.dataset import Dataset, open_dataset
-from tts_pipeline.report.usage import OpenPart, open_parts, usage, usage_report
+from tts_pipeline.report.usage import usage, usage_report
 
 __all__ = ["Dataset", "OpenPart", "open_dataset", "open_parts", "usage", "usage_report"]
 

@@ -169,9 +169,9 @@ def _read_tables(
             yield name, group.rows
 
 
-def usage_frame(dataset: DatasetReader, claims: Sequence[Claim]) -> pl.LazyFrame:
+def usage_frame(dataset: DatasetReader, claims: Sequence[Claim], files: Sequence[str] | None = None) -> pl.LazyFrame:
     """Return the rows of ``scan_usage``, and a row for each claim, for which ``is_open`` is true. Blocking."""
-    published, claimed = scan_usage(dataset).with_columns(is_open=False), claims_frame(claims).lazy()
+    published, claimed = scan_usage(dataset, files).with_columns(is_open=False), claims_frame(claims).lazy()
     return pl.concat([published, claimed.with_columns(is_open=True)], how="diagonal_relaxed")
 
 
@@ -180,9 +180,12 @@ def claims_frame(claims: Sequence[Claim]) -> pl.DataFrame:
     return pl.DataFrame(to_table([claim_usage(claim) for claim in claims], usage_schema()))
 
 
-def scan_usage(dataset: DatasetReader) -> pl.LazyFrame:
-    """Return the whole published bill of a dataset, one row per request. Blocking unless it is on a local disk."""
-    names, store = dataset.bill_files(), dataset.store
+def scan_usage(dataset: DatasetReader, files: Sequence[str] | None = None) -> pl.LazyFrame:
+    """Return the published bill of a dataset, one row per request. Blocking unless it is on a local disk.
+
+    ``files`` are some of ``bill_files``; None is all of them.
+    """
+    names, store = dataset.bill_files() if files is None else files, dataset.store
     if not names:
         return claims_frame([]).lazy()
     if isinstance(store, LocalStore):

@@ -9,17 +9,16 @@ const LABEL_PX = 7;
 const DAY = 86_400;
 const TIME_STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 14_400, 21_600, 43_200, ...[1, 2, 7, 14, 28, 56, 112, 364].map((days) => days * DAY)];
 
-/** Amounts over time, confirmed before possible; `running` adds them up. */
-export function steps(place, points, step, { running, unit }) {
+/** Amounts over time, confirmed before possible; `running` adds them up. `span` is the time that the axis has. */
+export function steps(place, points, step, { running, unit, span }) {
   let confirmed = points.map((one) => one.confirmed);
   let possible = points.map((one) => one.possible);
   if (running) [confirmed, possible] = [confirmed, possible].map(total);
   const at = points.map((one) => one.at);
-  const from = at[0] - step;
-  const until = at.at(-1) + (running ? step * 0.5 : step * 1.5);
+  const [from, until] = span ?? [at[0] - step, at.at(-1) + (running ? step * 0.5 : step * 1.5)];
   draw(place, () => {
     const paths = running ? uPlot.paths.stepped({ align: 1 }) : uPlot.paths.bars({ size: [0.8, 72], align: 1, radius: 0.1, ...disp(step) });
-    const shared = { paths, points: { show: points.length < 2 } };
+    const shared = { paths, points: { show: running && points.length < 2 } };
     return {
       data: [at, possible, confirmed],
       options: {
@@ -109,8 +108,14 @@ const axis = (given = {}) => ({
 /** An axis of money in its unit, or of whole numbers. */
 const amounts = (unit) => ({
   ...(unit ? {} : { incrs: Array.from({ length: 13 }, (_, power) => [1, 2, 5].map((step) => step * 10 ** power)).flat() }),
-  values: (_, values, __, ___, step) => values.map((value) => (step >= 1 ? short.format(value) : value.toFixed(Math.ceil(-Math.log10(step) - 1e-9)))),
+  values: (_, values, __, ___, step) => values.map((value) => (step >= 1 ? short.format(value) : value.toFixed(digitsOf(step)))),
 });
+
+/** The digits behind the point that tell the multiples of a step apart: 0.25 has two. */
+function digitsOf(step) {
+  const digits = Math.ceil(-Math.log10(step) - 1e-9);
+  return Math.abs(step * 10 ** digits - Math.round(step * 10 ** digits)) < 1e-6 ? digits : digits + 1;
+}
 
 /** Times of the day, with the day where it begins; UTC. */
 function times(_, values, __, ___, step) {

@@ -37,11 +37,11 @@ export function span(ms) {
 /** Format money, an exact decimal text, without trailing zeros. */
 export function money(text, digits = 2) {
   if (text === null) return "–";
-  const [units, fraction = ""] = text.split(".");
-  return `${whole.format(BigInt(units))}.${fraction.replace(/0+$/, "").padEnd(digits, "0")}`;
+  const [units, fraction = ""] = text.replace("-", "").split(".");
+  return `${text.startsWith("-") ? "−" : ""}${whole.format(BigInt(units))}.${fraction.replace(/0+$/, "").padEnd(digits, "0")}`;
 }
 
-export const moment = (iso) => iso.replace("T", " ").replace(/(\.\d{3})?\d*(\+00:00|Z)$/, "$1 UTC");
+export const moment = (iso) => iso.replace("T", " ").replace(/(?:(\.\d{3})\d*)?(\+00:00|Z)$/, "$1 UTC");
 
 const probe = el("i", { hidden: true });
 

@@ -3,7 +3,7 @@
 export const FILTERS = [
   "q", "status", "voice", "language", "flag", "error_code", "seconds_from", "seconds_to", "cost_from", "cost_to",
 ];
-const NAMES = ["tab", ...FILTERS, "sort", "row", "at", "tag"];
+const NAMES = ["tab", ...FILTERS, "sort", "row", "at", "tag", "by", "month", "timezone"];
 
 export const state = Object.fromEntries(NAMES.map((name) => [name, ""]));
 

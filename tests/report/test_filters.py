@@ -11,7 +11,7 @@ import pytest
 
 from tests.datasets import speech_row
 from tts_pipeline.errors import ConfigurationError
-from tts_pipeline.exports.filters import parse_filter
+from tts_pipeline.report.filters import parse_filter
 from tts_pipeline.schema import speech_schema
 
 SCHEMA = speech_schema([pa.field("speaker", pa.string())])

@@ -1,4 +1,4 @@
-"""Filter rows by an SQL condition over the speech table, without reading audio."""
+"""Filter the rows of a table by a condition in SQL, without reading audio."""
 
 from __future__ import annotations
 
@@ -14,16 +14,28 @@ AUDIO = "audio"
 _POLARS_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 """The errors that Polars raises for types; its panics are not an ``Exception``."""
 
-_HINT = "such as \"duration_ms < 20000 AND language = 'de'\""
+_CROSS_ROW = "reads more than one row at a time"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a condition is about: the table by name, and a condition as an example for hints."""
+
+    table: str
+    example: str
+
+
+SPEECH = Subject("speech", "duration_ms < 20000 AND language = 'de'")
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A condition on one row: its SQL, the Polars expression of it, and the columns that it reads."""
+    """A condition on one row: its SQL, the Polars expression of it, the columns that it reads, and its subject."""
 
     text: str
     expression: pl.Expr
     columns: tuple[str, ...]
+    subject: Subject = SPEECH
 
     def check(self, schema: pa.Schema) -> None:
         """Check the condition against the schema, by running it on a row of nulls.
@@ -35,7 +47,7 @@ class Filter:
             if name not in schema.names or name == AUDIO:
                 known = [known for known in schema.names if known != AUDIO]
                 raise ConfigurationError(
-                    f"`where={self.text!r}`: the speech table has no column {name!r} to filter by",
+                    f"`where={self.text!r}`: the {self.subject.table} table has no column {name!r} to filter by",
                     hint=f"{did_you_mean(name, known)}Its columns are {', '.join(known)}",
                 )
         # One row of nulls, because without rows Polars does not check types that it cannot hold.
@@ -44,10 +56,14 @@ class Filter:
         # Rows are filtered in batches, so that a mean or a rank would be that of a batch.
         cross_row = _find_cross_row(self.expression, frame)
         if cross_row is not None:
-            raise _cross_row_error(self.text, cross_row)
+            raise self._cross_row_error(cross_row)
         self.mask(null_row)
         if not _is_pushed_down(self._query("SELECT * FROM self WHERE ({}) IS NULL", pl.concat([frame, frame]))):
-            raise _cross_row_error(self.text, self.text)
+            raise self._cross_row_error(self.text)
+
+    def apply(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        """Return the rows that meet the condition, which was checked; null does not meet it."""
+        return self._query("SELECT * FROM self WHERE ({})", rows)
 
     def mask(self, table: pa.Table) -> Sequence[bool]:
         """Return for each row whether it meets the condition; null counts as False.
@@ -60,9 +76,9 @@ class Filter:
         try:
             result = self._query("SELECT ({}) AS chosen FROM self", frame).collect().to_series()
         except _POLARS_ERRORS as error:
-            raise _filter_error(self.text, f"{_first_line(error)}, for {_types(subset)}") from error
+            raise self._error(f"{_first_line(error)}, for {_types(subset)}") from error
         if result.dtype != pl.Boolean:
-            raise _filter_error(self.text, f"it is of type {result.dtype}, neither true nor false")
+            raise self._error(f"it is of type {result.dtype}, neither true nor false")
         mask: list[bool] = result.fill_null(value=False).to_list()
         return mask
 
@@ -74,10 +90,16 @@ class Filter:
         try:
             return pl.DataFrame(table).lazy()
         except _POLARS_ERRORS as error:
-            raise _filter_error(self.text, f"Polars cannot hold {_types(table)}") from error
+            raise self._error(f"Polars cannot hold {_types(table)}") from error
+
+    def _cross_row_error(self, piece: str) -> ConfigurationError:
+        return self._error(f"{piece} {_CROSS_ROW}")
+
+    def _error(self, reason: str) -> ConfigurationError:
+        return _filter_error(self.text, reason, self.subject)
 
 
-def parse_filter(text: str) -> Filter:
+def parse_filter(text: str, subject: Subject = SPEECH) -> Filter:
     """Parse a condition.
 
     Raises:
@@ -86,14 +108,14 @@ def parse_filter(text: str) -> Filter:
     try:
         expression = pl.sql_expr(text)
     except pl.exceptions.PolarsError as error:
-        raise _filter_error(text, _first_line(error)) from error
+        raise _filter_error(text, _first_line(error), subject) from error
     for leaf in _leaves(expression):
         if not (leaf.meta.is_column() or leaf.meta.is_literal()):
-            raise _cross_row_error(text, str(leaf))
+            raise _filter_error(text, f"{leaf} {_CROSS_ROW}", subject)
     columns = tuple(dict.fromkeys(expression.meta.root_names()))
     if not columns:
-        raise _filter_error(text, "it names no column")
-    return Filter(text, expression, columns)
+        raise _filter_error(text, "it names no column", subject)
+    return Filter(text, expression, columns, subject)
 
 
 def _leaves(expression: pl.Expr) -> Iterator[pl.Expr]:
@@ -129,12 +151,10 @@ def _first_line(error: BaseException) -> str:
     return str(error).partition("\n")[0]
 
 
-def _cross_row_error(text: str, piece: str) -> ConfigurationError:
-    return _filter_error(text, f"{piece} reads more than one row at a time")
-
-
-def _filter_error(text: str, reason: str) -> ConfigurationError:
-    return ConfigurationError(f"`where={text!r}` cannot be used: {reason}", hint=f"give one condition in SQL, {_HINT}")
+def _filter_error(text: str, reason: str, subject: Subject) -> ConfigurationError:
+    return ConfigurationError(
+        f"`where={text!r}` cannot be used: {reason}", hint=f'give one condition in SQL, such as "{subject.example}"'
+    )
 
 
 def _types(table: pa.Table) -> str:
