@@ -1,7 +1,8 @@
 """The cost of speech by day, voice and team: one table each time that datasets are made.
 
-The datasets' assets trigger it; a manual run takes ``{"datasets": ["..."]}``. Writes ``reports/<time>.csv`` below the
-Airflow variable ``speech_root``.
+Each table counts the usage that no earlier one has counted, so the tables add up to the bill. The datasets' assets
+trigger the DAG; a manual run takes ``{"datasets": ["..."]}``. Writes ``reports/<time>.csv`` below the Airflow variable
+``speech_root``.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -24,8 +25,10 @@ from tests.airflow.home import Airflow, DagRun
 from tests.builders import write_lines
 from tests.conftest import StartEmulator
 from tests.datasets import check_bill, read_table
+from tests.ledger.usage import journal_id, put_usage, usage_rows
 from tests.machine import patience
 from tts_pipeline.emulator.local_service import LocalService
+from tts_pipeline.storage.open_store import open_store
 
 LAST_WEEK = "2026-11-13T03:00:00+00:00"
 
@@ -122,6 +125,23 @@ def test_the_sharded_dag_and_the_report(run: Run, tmp_path: Path, service: Local
     assert table["characters_billed"].sum() == service.bill()["characters"]
     assert (table["voice"].to_list(), table["tag:team"].to_list()) == (["Aiden", "Cherry"], ["audiobooks"] * 2)
     assert summary["cost"] == {"CNY": result["cost"]}
+
+
+def test_the_reports_of_all_runs_add_up_to_the_bill(run: Run, tmp_path: Path) -> None:
+    """Of the example DAG, in a real Airflow; a run that is made again, as if cleared, writes what it wrote before."""
+    dataset, at = open_store(tmp_path / "speech"), datetime(2026, 11, 15, 12, tzinfo=UTC)
+    tables, conf = [], {"datasets": [f"{tmp_path}/speech"]}
+    for night, rows in ((1, 4), (2, 7), (1, 2), (3, 0)):
+        if night != 3:
+            journal = journal_id(at, rows)
+            put_usage(dataset, rows, journal, usage_rows(journal, at, rows=rows))
+        moment = f"2026-11-{night:02}T03:00:00+00:00"
+        done = run("speech_usage_report", conf=conf, logical_date=moment, run_after=moment)
+        assert done.state == "success"
+        (result,) = done.results("report")
+        tables.append((result["increment"], pl.read_csv(result["table"])["requests"].sum(), result["table"]))
+    assert [(number, requests) for number, requests, _ in tables] == [(1, 4), (2, 7), (1, 4), (3, 2)]
+    assert len({table for _, _, table in tables}) == 3
 
 
 def test_a_report_of_nothing_is_skipped(run: Run) -> None:
