@@ -17,6 +17,7 @@ from benchmarks.contest import Arena
 from benchmarks.results import Results
 from benchmarks.scenarios.account import ACCOUNT
 from benchmarks.scenarios.layers import CPU_BY_LAYER
+from benchmarks.scenarios.ledger import LEDGER
 from benchmarks.scenarios.memory import MEMORY
 from benchmarks.scenarios.peers import BESIDE_PEERS
 from benchmarks.scenarios.rate import RATE
@@ -30,7 +31,7 @@ from benchmarks.settings import FULL, QUICK, Settings
 from benchmarks.tables import Table
 from tts_pipeline.errors import TtsPipelineError
 
-SCENARIOS = (*SPEED, STRAGGLERS, CPU_BY_LAYER, BESIDE_PEERS, START, RESUME, MEMORY, RATE, ACCOUNT, SCALE)
+SCENARIOS = (*SPEED, STRAGGLERS, CPU_BY_LAYER, BESIDE_PEERS, START, RESUME, MEMORY, RATE, ACCOUNT, SCALE, LEDGER)
 """Contests first: an interrupted benchmark has those that are done."""
 _CAPACITY_S = 1.5
 

@@ -48,6 +48,9 @@ PROMISES = (
     Promise(r"s to resume", 2.0, at_most=True),
     Promise(r"s to nothing to do", 2.0, at_most=True),
     Promise(r"s to plan .* files", 10.0, at_most=True),
+    Promise(r"s of a frozen month, x DuckDB: .*", 1.2, at_most=True),
+    Promise(r"s to show a frozen month", 3.0, at_most=True),
+    Promise(r"MB to show a frozen month", 400.0, at_most=True),
 )
 
 

@@ -34,6 +34,10 @@ class Settings:
         scale_rows: Rows of the large job.
         scale_files: Files of its source.
         scale_run_rows: Rows of the run that measures the memory of large parts.
+        ledger_rows: Requests of a ledger's month.
+        ledger_files: Files of this month.
+        page_rows: Requests of the month that the page shows.
+        ledger_small_files: Files of a month of small files.
         profile_rounds: Runs of each profile.
     """
 
@@ -61,6 +65,10 @@ class Settings:
     scale_rows: int = 10_000_000
     scale_files: int = 10_000
     scale_run_rows: int = 10_000
+    ledger_rows: int = 50_000_000
+    ledger_files: int = 600
+    page_rows: int = 20_000_000
+    ledger_small_files: int = 10_000
     profile_rounds: int = 2
 
     def rows(self, max_concurrency: int, *, run_s: float | None = None) -> int:
@@ -97,5 +105,9 @@ QUICK = replace(
     scale_rows=1_000_000,
     scale_files=1_000,
     scale_run_rows=4_000,
+    ledger_rows=1_000_000,
+    ledger_files=60,
+    page_rows=500_000,
+    ledger_small_files=500,
     profile_rounds=1,
 )
