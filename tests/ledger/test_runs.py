@@ -55,6 +55,16 @@ def test_the_runs_of_a_frozen_month_are_one_file(ledger: Ledger) -> None:
     assert ledger.open_runs() == []
 
 
+def test_a_destination_is_told_from_anywhere(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an absolute path, or a URL without its password."""
+    monkeypatch.chdir(tmp_path)
+    for number, destination in enumerate(("out", "s3://ada:secret@bucket/out")):
+        ledger.begin_run(run_start(f"run-{RUNS + number}", destination))
+    destinations = {start.destination for start in ledger.open_runs() if start.invocation_id != "run-03"}
+    assert str(tmp_path / "out") in destinations
+    assert "secret" not in "".join(destinations)
+
+
 def test_a_later_word_on_a_run_counts(ledger: Ledger) -> None:
     """A run that was taken for dead, and then ended."""
     ledger.compact("2026-11", "UTC", NOW_US)

@@ -218,6 +218,8 @@ def test_reuse_saved_what_others_paid_first(ledger: Ledger) -> None:
         ("s3://pilot", 4, 20, Decimal(1), "CNY"),
         ("", 2, 8, None, None),
     ]
+    by_kind = sum_bill(bill, ["kind"]).filter(pl.col("saved_rows") > 0)
+    assert set(by_kind["kind"]) == {"speech"}, "it would have been bought as such"
     assert savings_by_origin(_bill(ledger, "2026-12")).is_empty()
     assert sum_bill(bill, where="voice = 'Cherry'")["saved_rows"].sum() == 0, "a run does not know voices"
 
